@@ -8,12 +8,21 @@ DayMatch = Literal["or", "and"]
 
 
 @dataclass(frozen=True, slots=True)
+class Dst:
+    """What a crontab does where the clocks jump; None leaves it to the expression's class (timing.py)."""
+
+    gap: Literal["run_after", "skip"] | None = None
+    overlap: Literal["first", "both"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Crontab:
     """Due where the wall clock of `timezone` (an IANA name) matches `expression`."""
 
     expression: str
     timezone: str
     day_match: DayMatch = "or"
+    dst: Dst = Dst()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,137 @@
+"""When a trigger is due: the first occurrence after an instant, the last one until it, and how many between.
+
+Questions    next_after, last_until, count_between; occurrences and upcoming iterate the first
+Instants     aware; compared in UTC, to the microsecond. Crontabs occur on whole seconds
+Invariant    next_after(t) > t, and it never goes back as t goes forward, on both passes of a repeated hour
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from itertools import islice
+
+from taskd.schedule.pattern import DAY
+from taskd.schedule.rules import Rules, rules_of
+from taskd.schedule.stretches import EPOCH, FIRST, LAST, SECOND, stretch_at, stretches_between
+from taskd.schedule.trigger import Crontab, Date, Interval, Trigger
+
+
+def next_after(trigger: Trigger, instant: datetime) -> datetime | None:
+    """The first occurrence strictly after `instant`, in UTC; None when there is none.
+
+    Raises InvalidCrontab, ImpossibleCrontab or UnknownTimezone for a trigger that was never validated.
+    """
+    match trigger:
+        case Crontab():
+            return _datetime(_next_after(trigger, _floor(instant)))
+        case Interval():
+            return _tick(trigger, _ticks(trigger, instant) + 1)
+        case Date(at):
+            return at.astimezone(UTC) if at > instant else None
+
+
+def last_until(trigger: Trigger, instant: datetime) -> datetime | None:
+    """The newest occurrence at or before `instant`, in UTC; None when there is none."""
+    match trigger:
+        case Crontab():
+            return _datetime(_last_until(trigger, _floor(instant)))
+        case Interval():
+            return _tick(trigger, _ticks(trigger, instant))
+        case Date(at):
+            return at.astimezone(UTC) if at <= instant else None
+
+
+def count_between(trigger: Trigger, after: datetime, until: datetime) -> int:
+    """How many occurrences are in (after, until]; a year of seconds costs no more than a year of days."""
+    if until <= after:
+        return 0
+    match trigger:
+        case Crontab():
+            return _count(rules_of(trigger), _floor(after) + 1, _floor(until) + 1)
+        case Interval():
+            return _ticks(trigger, until) - _ticks(trigger, after)
+        case Date(at):
+            return int(after < at <= until)
+
+
+def occurrences(trigger: Trigger, after: datetime) -> Iterator[datetime]:
+    """All occurrences strictly after `after`, in order."""
+    due = next_after(trigger, after)
+    while due is not None:
+        yield due
+        due = next_after(trigger, due)
+
+
+def upcoming(trigger: Trigger, after: datetime, n: int) -> list[datetime]:
+    """The first `n` occurrences strictly after `after`, or as many as there are."""
+    return list(islice(occurrences(trigger, after), n))
+
+
+def _floor(instant: datetime) -> int:
+    return (instant - EPOCH) // SECOND
+
+
+def _datetime(second: int | None) -> datetime | None:
+    return None if second is None else EPOCH + timedelta(seconds=second)
+
+
+def _ticks(trigger: Interval, instant: datetime) -> int:
+    """The largest k with anchor + k * seconds <= instant."""
+    return (instant - (trigger.anchor or EPOCH)) // timedelta(seconds=trigger.seconds)
+
+
+def _tick(trigger: Interval, k: int) -> datetime | None:
+    try:
+        return (trigger.anchor or EPOCH).astimezone(UTC) + k * timedelta(seconds=trigger.seconds)
+    except OverflowError:  # beyond the years 1 to 9999
+        return None
+
+
+@lru_cache(maxsize=16384)
+def _next_after(trigger: Crontab, instant: int) -> int | None:
+    rules = rules_of(trigger)
+    since = max(instant + 1, FIRST)
+    while since <= LAST:
+        stretch = stretch_at(rules.timezone, since)
+        if since == stretch.start and rules.lands(stretch):
+            return since
+        reading = rules.pattern.at_or_after(rules.readings_from(stretch, since))
+        if reading is None:
+            return None
+        if reading - stretch.offset < stretch.end:
+            return reading - stretch.offset
+        # Nothing more here. No clock shift is longer than a day: where no match is within a day before `since`,
+        # no later instant up to a day before `reading` can show one, and sparse expressions leap over years.
+        far = rules.pattern.at_or_after(since + stretch.offset - DAY) == reading
+        since = max(stretch.end, reading - DAY) if far else stretch.end
+    return None
+
+
+@lru_cache(maxsize=16384)
+def _last_until(trigger: Crontab, instant: int) -> int | None:
+    rules = rules_of(trigger)
+    until = min(instant, LAST)
+    while until >= FIRST:
+        stretch = stretch_at(rules.timezone, until)
+        reading = rules.pattern.at_or_before(until + stretch.offset)
+        if reading is not None and reading >= rules.readings_from(stretch, stretch.start):
+            return reading - stretch.offset
+        if rules.lands(stretch):
+            return stretch.start
+        if reading is None:
+            return None
+        far = rules.pattern.at_or_before(until + stretch.offset + DAY) == reading
+        until = min(stretch.start - 1, reading + DAY) if far else stretch.start - 1
+    return None
+
+
+def _count(rules: Rules, start: int, end: int) -> int:
+    """Occurrences in [start, end)."""
+    count = 0
+    for stretch in stretches_between(rules.timezone, max(start, FIRST), min(end, LAST + 1)):
+        low, high = max(start, stretch.start), min(end, stretch.end)
+        count += rules.pattern.count(rules.readings_from(stretch, low), high + stretch.offset)
+        if low == stretch.start and rules.lands(stretch):
+            opens = low + stretch.offset
+            count += not rules.pattern.count(opens, opens + 1)
+    return count
