@@ -1,0 +1,112 @@
+"""What is wrong with a declaration, in sentences: the same for files and for the API."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import islice
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from taskd.schedule.spec import NOT_SUPPORTED_YET, NotOneTrigger, declared_keys
+
+MOST = 1000
+"""Nobody reads more faults of one declaration than this; the bound keeps a hostile one cheap."""
+
+_KEYS = frozenset(declared_keys())
+_SAME_AS = {"interval_seconds": "interval", "start_time": "date"}
+_EXPECTED = {
+    "string_type": "a string",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a map of keys and values",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """`loc`: the keys and indexes that lead to it, () for the declaration as a whole."""
+
+    loc: tuple[str | int, ...]
+    message: str
+
+    def __str__(self) -> str:
+        where = ".".join(shorten(str(part)) for part in self.loc)
+        return f"{where}: {self.message}" if where else self.message
+
+
+def faults_of(error: ValidationError) -> list[Fault]:
+    """Everything that a failed validation of a ScheduleSpec found, in the order of the fields."""
+    return list(islice(_faults(error), MOST))
+
+
+def _faults(error: ValidationError) -> Iterator[Fault]:
+    for details in error.errors(include_url=False):
+        if isinstance(details.get("ctx", {}).get("error"), NotOneTrigger):
+            yield Fault((), str(details["ctx"]["error"]))
+        else:
+            loc = tuple(part for part in details["loc"] if part != "[key]")
+            yield Fault(loc, _sentence(details))
+
+
+def _sentence(details: ErrorDetails) -> str:  # noqa: PLR0911 (one line for each kind of error)
+    given, limits = details["input"], details.get("ctx", {})
+    match kind := details["type"]:
+        case "extra_forbidden":
+            return unknown_key(str(details["loc"][-1]))
+        case "value_error":
+            return str(limits["error"])
+        case "missing":
+            return "is missing: every schedule needs it"
+        case "literal_error":
+            return f"must be {limits['expected']}, not {shown(given)}{did_you_mean(given, _choices(limits))}"
+        case "greater_than_equal":
+            return f"must be at least {limits['ge']}, not {shown(given)}"
+        case "less_than_equal":
+            return f"must be at most {limits['le']}, not {shown(given)}"
+        case _ if kind in _EXPECTED:
+            quote = (
+                ": put it in quotes" if kind == "string_type" and not isinstance(given, list | dict) else ""
+            )
+            return f"must be {_EXPECTED[kind]}, not {shown(given)}{quote}"
+        case _:
+            return details["msg"]
+
+
+def _choices(limits: dict[str, Any]) -> list[str]:
+    return [word.strip("' ") for word in limits["expected"].replace(" or ", ",").split(",")]
+
+
+def unknown_key(key: str, known: Iterable[str] = _KEYS) -> str:
+    """Why `key` is refused, with the nearest right one."""
+    if key in NOT_SUPPORTED_YET:
+        return "is not supported yet: take it out"
+    if key in _SAME_AS:
+        return f"means the same as {_SAME_AS[key]}: keep one of them"
+    return f"unknown key{did_you_mean(key, known)}"
+
+
+def did_you_mean(word: object, known: Iterable[str]) -> str:
+    """`, did you mean 'x'?`, or nothing when no known word is near."""
+    near = get_close_matches(word, known, n=1) if isinstance(word, str) and len(word) <= 64 else []
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def shown(value: Any) -> str:
+    """The value as a person wrote it, near enough to find it."""
+    match value:
+        case True | False:
+            return str(value).lower()
+        case list():
+            return "a list"
+        case dict():
+            return "a map"
+        case _:
+            return shorten(repr(value))
+
+
+def shorten(text: str) -> str:
+    """At most 60 characters of it."""
+    return text if len(text) <= 60 else f"{text[:57]}…"
