@@ -1,1 +1,21 @@
-"""What every tier shares."""
+"""What every tier shares: the services, each found once for a test process."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests import services
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis with a database number; share it: prefix your keys with `services.own_name`, and delete them."""
+    with services.redis(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A RabbitMQ, its virtual host mostly our own; name queues with `services.own_name`, and delete them."""
+    with services.rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as url:
+        yield url

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from oracle import follows_the_clock, occurrences
+from tests.unit.oracle import follows_the_clock, occurrences
 
 from taskd.schedule.timing import count_between, last_until, next_after
 from taskd.schedule.trigger import Crontab, Dst
