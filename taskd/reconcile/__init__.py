@@ -1,1 +1,1 @@
-"""."""
+"""Files against the table: read, plan (a value), apply in one transaction."""

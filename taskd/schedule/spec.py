@@ -282,7 +282,7 @@ def _fingerprint(columns: Mapping[str, Any]) -> str:
     return blake2b(text.encode(), digest_size=32).hexdigest()
 
 
-def trigger_of(columns: Mapping[str, Any]) -> Trigger:
+def trigger_of(columns: Mapping[Any, Any]) -> Trigger:
     """The trigger of a stored row's declared columns, taken as they are."""
     match columns["schedule_type"]:
         case "crontab":

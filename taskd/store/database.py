@@ -72,7 +72,8 @@ class Database:
                     return outcome
             except DBAPIError as error:
                 if not (_asks_again(error) and monotonic() < deadline):
-                    raise self._explain(error) from error
+                    self._raise_if_away(error)
+                    raise
                 log.debug("transaction is tried again: %s", error.orig)
             except PoolTimeout as error:
                 raise self._unavailable("no connection became free") from error
@@ -84,7 +85,8 @@ class Database:
             with Session(self.engine, expire_on_commit=False) as session:
                 return work(session)
         except DBAPIError as error:
-            raise self._explain(error) from error
+            self._raise_if_away(error)
+            raise
         except PoolTimeout as error:
             raise self._unavailable("no connection became free") from error
 
@@ -92,9 +94,9 @@ class Database:
         """Give all connections back."""
         self.engine.dispose()
 
-    def _explain(self, error: DBAPIError) -> Exception:
-        away = error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError))
-        return self._unavailable(str(error.orig).strip().splitlines()[0]) if away else error
+    def _raise_if_away(self, error: DBAPIError) -> None:
+        if error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError)):
+            raise self._unavailable(str(error.orig).strip().splitlines()[0]) from error
 
     def _unavailable(self, why: str) -> DatabaseUnavailable:
         where = self.url.render_as_string(hide_password=True)

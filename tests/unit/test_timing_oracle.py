@@ -3,10 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.unit.oracle import follows_the_clock, occurrences
 
 from taskd.schedule.timing import count_between, last_until, next_after
 from taskd.schedule.trigger import Crontab, Dst
+from tests.unit.oracle import follows_the_clock, occurrences
 
 DAY, MINUTE, SECOND = timedelta(days=1), timedelta(minutes=1), timedelta(seconds=1)
 

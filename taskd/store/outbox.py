@@ -1,0 +1,96 @@
+"""Statements on `task_outbox`: messages that wait for the broker, or for their run to end."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from taskd.store.tables import OutboxRow, RunRow, ScheduleRow
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A Celery message as it will be sent: serialised body, protocol 2 headers, and where it goes."""
+
+    body: bytes
+    headers: dict[str, Any]
+    options: dict[
+        str, Any
+    ]  # queue or exchange and routing_key, properties, content_type, content_encoding, …
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A message that is due, with what the publisher must know of its run. `policy` is None for ad hoc runs."""
+
+    run_id: int
+    task_id: str
+    task_name: str
+    scheduled_for: datetime | None
+    policy: dict[str, Any] | None
+    message: Message
+
+    @property
+    def queue(self) -> str:
+        """What it waits for: its queue, else its exchange."""
+        return str(self.message.options.get("queue") or self.message.options.get("exchange"))
+
+
+def put(session: Session, messages: Sequence[tuple[int, Message]], not_before: datetime) -> None:
+    """Add the messages of runs (by run id), due from `not_before` on."""
+    if messages:
+        session.execute(
+            insert(OutboxRow),
+            [
+                {
+                    "run_id": run_id,
+                    "body": message.body,
+                    "headers": message.headers,
+                    "options": message.options,
+                    "not_before": not_before,
+                    "publish_no": 0,
+                }
+                for run_id, message in messages
+            ],
+        )
+
+
+def due(session: Session, now: datetime, limit: int, *, after: int = 0) -> list[Waiting]:
+    """The oldest unpublished messages with a run id above `after`, in order."""
+    query = (
+        select(OutboxRow, RunRow.task_id, RunRow.task_name, RunRow.scheduled_for, ScheduleRow.policy)
+        .join(RunRow, RunRow.id == OutboxRow.run_id)
+        .outerjoin(ScheduleRow, ScheduleRow.id == RunRow.schedule_id)
+        .where(OutboxRow.not_before <= now, OutboxRow.run_id > after)
+        .order_by(OutboxRow.run_id)
+        .limit(limit)
+    )
+    return [
+        Waiting(row.run_id, task_id, task_name, at, policy, Message(row.body, row.headers, row.options))
+        for row, task_id, task_name, at, policy in session.execute(query)
+    ]
+
+
+def next_due(session: Session) -> datetime | None:
+    """When the next unpublished message is due."""
+    return session.execute(select(func.min(OutboxRow.not_before))).scalar()
+
+
+def mark_published(session: Session, run_ids: Collection[int], now: datetime) -> None:
+    """The broker has confirmed these."""
+    session.execute(
+        update(OutboxRow)
+        .where(OutboxRow.run_id.in_(run_ids))
+        .values(published_at=now, publish_no=OutboxRow.publish_no + 1, not_before=None)
+    )
+    session.execute(
+        update(RunRow).where(RunRow.id.in_(run_ids), RunRow.published_at.is_(None)).values(published_at=now)
+    )
+
+
+def drop(session: Session, run_ids: Collection[int]) -> None:
+    """Forget the messages of these runs."""
+    session.execute(delete(OutboxRow).where(OutboxRow.run_id.in_(run_ids)))

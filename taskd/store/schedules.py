@@ -1,0 +1,153 @@
+"""Statements on `task_scheduler`: find, declare, bury, revive. Each leaves the row settled: state and next due time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from taskd.errors import NotFound
+from taskd.schedule.policy import Timetable, fires_left, standing
+from taskd.schedule.spec import timing_changed, trigger_of
+from taskd.store import runs
+from taskd.store.tables import ScheduleRow
+
+DECLARED = (
+    "task",
+    "schedule_type",
+    "crontab",
+    "interval_seconds",
+    "start_time",
+    "end_time",
+    "timezone",
+    "args",
+    "kwargs",
+    "description",
+    "enabled",
+    "one_off",
+    "max_run_count",
+    "options",
+    "policy",
+    "labels",
+    "fingerprint",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who owns a declaration, and where it stands."""
+
+    owner: Literal["file", "api"]
+    source: str | None = None
+    path: str | None = None
+    line: int | None = None
+
+
+def find(session: Session, pk: str | int, *, lock: bool = False) -> ScheduleRow:
+    """The living schedule of that id or name; raises NotFound. `lock` keeps the dispatcher off until commit."""
+    key = ScheduleRow.id == int(pk) if str(pk).isdecimal() else ScheduleRow.name == str(pk)
+    query = select(ScheduleRow).where(key, ScheduleRow.deleted_at.is_(None))
+    row = session.scalar(query.with_for_update() if lock else query)
+    if row is None:
+        raise NotFound(f"there is no schedule {str(pk)!r}")
+    return row
+
+
+def living() -> Select[ScheduleRow]:
+    """All schedules that aren't deleted, by name."""
+    return select(ScheduleRow).where(ScheduleRow.deleted_at.is_(None)).order_by(ScheduleRow.name)
+
+
+def tombstone(session: Session, name: str) -> ScheduleRow | None:
+    """The youngest deleted schedule of that name."""
+    query = select(ScheduleRow).where(ScheduleRow.name == name, ScheduleRow.deleted_at.is_not(None))
+    return session.scalar(query.order_by(ScheduleRow.deleted_at.desc()).limit(1))
+
+
+def taken_uids(session: Session, uids: Sequence[UUID]) -> set[UUID]:
+    """Which of `uids` a schedule, living or deleted, has already."""
+    return set(session.scalars(select(ScheduleRow.uid).where(ScheduleRow.uid.in_(uids))))
+
+
+def declared(row: ScheduleRow) -> dict[str, Any]:
+    """The declared columns as they stand."""
+    return {column: getattr(row, column) for column in DECLARED}
+
+
+def timetable_of(columns: Mapping[Any, Any]) -> Timetable:
+    """When a schedule of these stored columns is due."""
+    return Timetable(trigger_of(columns), columns["start_time"], columns["end_time"])
+
+
+def create(
+    session: Session, uid: UUID, name: str, columns: Mapping[str, Any], origin: Origin, now: datetime
+) -> ScheduleRow:
+    """Add a schedule; nothing is due for the time before `now`."""
+    row = ScheduleRow(
+        uid=uid,
+        name=name,
+        created_at=now,
+        cursor_at=now,
+        total_run_count=0,
+        counted_from=0,
+        version=0,
+        conditions=[],
+    )
+    _declare(row, columns, origin, now)
+    session.add(row)
+    return row
+
+
+def redeclare(row: ScheduleRow, columns: Mapping[str, Any], origin: Origin, now: datetime) -> None:
+    """Change what is declared. New timing starts from now, and arms a completed schedule again."""
+    before = declared(row)
+    if timing_changed(before, columns) or (columns["enabled"] and not before["enabled"]):
+        row.cursor_at = max(row.cursor_at, now)
+    if timing_changed(before, columns):
+        row.counted_from = row.total_run_count
+    if columns["enabled"] != before["enabled"]:
+        unpause(row)  # the file's word is newer than the operator's
+    _declare(row, columns, origin, now)
+
+
+def bury(session: Session, row: ScheduleRow, now: datetime) -> None:
+    """Delete: the row stays as a tombstone, its unpublished runs end as SKIPPED."""
+    row.deleted_at, row.state, row.next_run_at = now, "deleted", None
+    row.version, row.updated_at = row.version + 1, now
+    runs.skip_unpublished(session, row.id, "the schedule was deleted", now)
+
+
+def revive(row: ScheduleRow, columns: Mapping[str, Any], origin: Origin, now: datetime) -> None:
+    """Bring a tombstone back with its identity, counts and history; nothing is due for the time between."""
+    row.deleted_at = None
+    row.cursor_at = max(row.cursor_at, now)
+    redeclare(row, columns, origin, now)
+
+
+def settle(row: ScheduleRow) -> None:
+    """Derive `state` and `next_run_at` of a living schedule anew."""
+    counted = row.total_run_count - row.counted_from
+    stand = standing(
+        timetable_of(declared(row)),
+        row.cursor_at,
+        enabled=row.enabled,
+        paused=row.paused_at is not None,
+        fires_left=fires_left(one_off=row.one_off, max_run_count=row.max_run_count, counted=counted),
+    )
+    row.state, row.state_detail, row.next_run_at = stand.state, stand.detail, stand.next_run_at
+
+
+def unpause(row: ScheduleRow) -> None:
+    """Clear the override."""
+    row.paused_at = row.paused_by = row.paused_reason = row.paused_until = None
+
+
+def _declare(row: ScheduleRow, columns: Mapping[str, Any], origin: Origin, now: datetime) -> None:
+    for column in DECLARED:
+        setattr(row, column, columns[column])
+    row.owner, row.source, row.path, row.line = origin.owner, origin.source, origin.path, origin.line
+    row.version, row.updated_at = row.version + 1, now
+    settle(row)
