@@ -1,1 +1,1 @@
-"""."""
+"""From due to published: decide and record in one transaction, publish from the outbox, mark."""

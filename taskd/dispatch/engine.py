@@ -1,0 +1,124 @@
+"""The two threads that fire: one leads and decides, one publishes. Nothing else runs in them, so nothing delays them."""
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import datetime
+
+from celery import Celery
+
+from taskd import clock
+from taskd.dispatch.dispatcher import Dispatcher
+from taskd.dispatch.leader import Leadership
+from taskd.dispatch.publisher import Publisher
+from taskd.errors import LeaseLost, Unavailable
+from taskd.store.database import Database
+
+LONGEST_SLEEP = 1.0  # seconds: changes by other processes are seen within it
+log = logging.getLogger("taskd.dispatch")
+
+
+class Engine:
+    """Dispatches from `start` to `stop`, while this process holds the `dispatch` lease."""
+
+    def __init__(
+        self,
+        database: Database,
+        app: Celery,
+        leadership: Leadership,
+        secret_keys: frozenset[str] = frozenset(),
+    ) -> None:
+        self.leadership = leadership
+        self._dispatcher = Dispatcher(database, app, leadership, secret_keys)
+        self._publisher = Publisher(database, app, leadership)
+        self._stopping = threading.Event()
+        self._decide, self._publish = threading.Event(), threading.Event()
+        self._heart = clock.monotonic()
+        self._threads = [
+            threading.Thread(
+                target=self._run, args=(self._lead, self._decide), name="taskd-dispatch", daemon=True
+            ),
+            threading.Thread(
+                target=self._run, args=(self._send, self._publish), name="taskd-publish", daemon=True
+            ),
+        ]
+
+    def start(self) -> None:
+        """Start both threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self) -> None:
+        """Something has changed: look now rather than soon."""
+        self._decide.set()
+        self._publish.set()
+
+    def stop(self, within: float = 8.0) -> bool:
+        """Finish what is in flight, give the lease back; False if a thread didn't end within `within` seconds."""
+        self._stopping.set()
+        self.wake()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(within)
+        ended = not any(thread.is_alive() for thread in self._threads)
+        if ended:
+            self._publisher.close()
+            self._resign()
+        return ended
+
+    def heart_age(self) -> float:
+        """Seconds since the dispatching thread last came round; it does so at least every second."""
+        return clock.monotonic() - self._heart
+
+    def alive(self) -> bool:
+        """Whether both threads still run."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def _run(self, step: Callable[[datetime], datetime | None], woken: threading.Event) -> None:
+        """Step, then sleep until the next is due, at most LONGEST_SLEEP, or until woken."""
+        failures = 0
+        while not self._stopping.is_set():
+            woken.clear()
+            try:
+                due = step(clock.now())
+                failures = 0
+            except (Unavailable, LeaseLost) as error:
+                failures += 1
+                due = None
+                if failures == 1:
+                    log.warning("%s; trying again", error)
+            except Exception:
+                due = None
+                log.exception("a pass failed; trying again")
+            woken.wait(_pause(due))
+
+    def _lead(self, now: datetime) -> datetime | None:
+        self._heart = clock.monotonic()
+        if not self.leadership.step(self._heart):
+            return None
+        try:
+            written = self._dispatcher.tick(now)
+        except LeaseLost:
+            self.leadership.lose()
+            raise
+        if written:
+            self._publish.set()
+        return self._dispatcher.next_due()
+
+    def _send(self, now: datetime) -> datetime | None:
+        if not self.leadership.leads(clock.monotonic()):
+            return None
+        self._publisher.tick(now)
+        return self._publisher.next_due()
+
+    def _resign(self) -> None:
+        try:
+            self.leadership.resign()
+        except Unavailable as error:
+            log.warning("the lease could not be given back, it runs out by itself: %s", error)
+
+
+def _pause(due: datetime | None) -> float:
+    if due is None:
+        return LONGEST_SLEEP
+    return min(max((due - clock.now()).total_seconds(), 0.01), LONGEST_SLEEP)

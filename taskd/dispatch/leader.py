@@ -1,0 +1,109 @@
+"""Leadership: one process of many may dispatch, one may reconcile.
+
+States    follower → leader → follower. A follower watches the row; a leader renews it.
+Truth     the row (holder, epoch, seq); nobody's wall clock
+Takes     when the row names no holder, or (epoch, seq) hasn't changed for `ttl` by the follower's own clock
+Trust     a leader believes in itself until ttl − MARGIN after the *start* of its last successful statement
+Renews    by the fence in its own transactions, alone when idle
+
+fault                                   what it costs
+a leader is killed                      nothing is done for at most ttl, then a follower takes over
+a leader is stopped and wakes           its trust has run out; if a transaction was under way, the fence rolls it back
+a leader can't reach the database       its trust runs out, it steps down; it takes over again if nobody else has
+two followers try at once               one UPDATE matches (epoch, seq), the other matches nothing
+the wall clock jumps                    nothing: only CLOCK_BOOTTIME is read
+"""
+
+import logging
+import os
+import socket
+from uuid import uuid4
+
+from sqlalchemy.orm import Session
+
+from taskd.errors import LeaseLost
+from taskd.store import leases
+from taskd.store.database import Database
+from taskd.store.leases import Lease
+
+log = logging.getLogger("taskd.lease")
+
+
+def new_holder() -> str:
+    """A name for this process that no other process ever has."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+
+
+class Leadership:
+    """One process's part in one lease. All methods are synchronous; `seconds` is a monotonic reading."""
+
+    def __init__(self, database: Database, name: str, holder: str, ttl: float) -> None:
+        self.name, self.holder, self.ttl = name, holder, ttl
+        self.epoch: int | None = None  # not None: this process leads
+        self._database = database
+        self._seen: Lease | None = None
+        self._seen_since = 0.0
+        self._trusted_until = 0.0
+
+    @property
+    def margin(self) -> float:
+        """How long before the lease could be taken over trust ends, in seconds."""
+        return self.ttl / 5
+
+    def leads(self, seconds: float) -> bool:
+        """Whether this process may go on as the leader now."""
+        return self.epoch is not None and seconds < self._trusted_until
+
+    def step(self, seconds: float) -> bool:
+        """Renew, or take over where that is allowed; whether this process leads afterwards."""
+        if self.leads(seconds):
+            if seconds >= self._trusted_until - (self.ttl - self.margin) * 2 / 3:
+                self._renew(seconds)
+        else:
+            self._follow(seconds)
+        return self.leads(seconds)
+
+    def fence(self, session: Session) -> None:
+        """The last statement of a leader's transaction: it commits only while the lease is still held."""
+        if self.epoch is None:
+            raise LeaseLost(f"this process doesn't hold the {self.name} lease")
+        leases.fence(session, self.name, self.holder, self.epoch)
+
+    def trust_from(self, seconds: float) -> None:
+        """A fenced transaction that began at `seconds` has committed: believe in it from there."""
+        self._trusted_until = max(self._trusted_until, seconds + self.ttl - self.margin)
+
+    def lose(self) -> None:
+        """Step down: someone else leads."""
+        if self.epoch is not None:
+            log.warning("lost the %s lease", self.name)
+        self.epoch, self._seen = None, None
+
+    def resign(self) -> None:
+        """Give the lease back, so that a standby takes over at once."""
+        epoch, self.epoch = self.epoch, None
+        if epoch is not None:
+            self._database.write(lambda session: leases.give_back(session, self.name, self.holder, epoch))
+            log.info("gave the %s lease back", self.name)
+
+    def _renew(self, seconds: float) -> None:
+        try:
+            self._database.write(self.fence)
+        except LeaseLost:
+            self.lose()
+        else:
+            self.trust_from(seconds)
+
+    def _follow(self, seconds: float) -> None:
+        row = self._database.read(lambda session: leases.read(session, self.name))
+        if row != self._seen:
+            self._seen, self._seen_since = row, seconds
+        free = row.holder is None or row.holder == self.holder
+        if free or seconds - self._seen_since >= self.ttl:
+            self._take(row, seconds)
+
+    def _take(self, row: Lease, seconds: float) -> None:
+        if self._database.write(lambda session: leases.take(session, self.name, self.holder, row)):
+            self.epoch = row.epoch + 1
+            self.trust_from(seconds)
+            log.info("took the %s lease, epoch %d", self.name, self.epoch)
