@@ -27,14 +27,20 @@ _EXPECTED = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`loc`: the keys and indexes that lead to it, () for the declaration as a whole."""
+    """`loc`: the keys and indexes that lead to it, () for the declaration as a whole.
+
+    `of_key` says that the last key itself is wrong, not its value.
+    """
 
     loc: tuple[str | int, ...]
     message: str
+    of_key: bool = False
 
     def __str__(self) -> str:
         where = ".".join(shorten(str(part)) for part in self.loc)
-        return f"{where}: {self.message}" if where else self.message
+        # Some sentences begin with their key: "crontab '0 0 30 2 *' never occurs".
+        told = not where or self.message.startswith(f"{where} ")
+        return self.message if told else f"{where}: {self.message}"
 
 
 def faults_of(error: ValidationError) -> list[Fault]:
@@ -44,11 +50,14 @@ def faults_of(error: ValidationError) -> list[Fault]:
 
 def _faults(error: ValidationError) -> Iterator[Fault]:
     for details in error.errors(include_url=False):
-        if isinstance(details.get("ctx", {}).get("error"), NotOneTrigger):
-            yield Fault((), str(details["ctx"]["error"]))
+        if isinstance(flaw := details.get("ctx", {}).get("error"), NotOneTrigger):
+            yield Fault((flaw.key,) if flaw.key else (), str(flaw), of_key=True)
         else:
-            loc = tuple(part for part in details["loc"] if part != "[key]")
-            yield Fault(loc, _sentence(details))
+            loc = details["loc"]
+            # pydantic marks a map's bad key by one more step.
+            inner = len(loc) > 1 and loc[-1] == "[key]" and loc[0] == "labels"
+            of_key = inner or details["type"] == "extra_forbidden"
+            yield Fault(loc[:-1] if inner else loc, _sentence(details), of_key)
 
 
 def _sentence(details: ErrorDetails) -> str:  # noqa: PLR0911 (one line for each kind of error)

@@ -1,19 +1,14 @@
 """One schedule as declared: the one model for files, the API and the table.
 
-Everything that can be wrong with a declaration is found in one validation: the fields are ordered so that a
-check across two of them stands at the later one and sees the earlier in `info.data` (where it is absent when
-it was wrong itself). `faults.faults_of` turns the outcome into sentences.
+Everything that is wrong with a declaration is found in one validation; `faults.faults_of` puts it in sentences.
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated, Any, Literal, Self, get_args
-from unicodedata import normalize
-from uuid import UUID, uuid5
 
 from pydantic import (
     AfterValidator,
@@ -21,17 +16,41 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from taskd.errors import InvalidSchedule
-from taskd.schedule.duration import seconds_of
-from taskd.schedule.json_value import flaws
+from taskd.schedule.crontab import resolve_hash
+from taskd.schedule.fields import (
+    Count,
+    CrontabText,
+    End,
+    Instant,
+    JsonList,
+    JsonMap,
+    LabelKey,
+    Name,
+    Priority,
+    Seconds,
+    SoftLimit,
+    Text,
+    Timezone,
+    Word,
+    uid_of,
+)
 from taskd.schedule.trigger import Crontab, Date, DayMatch, Interval, Trigger
-from taskd.schedule.zones import instant_of, zone
+
+__all__ = [
+    "NOT_SUPPORTED_YET",
+    "NotOneTrigger",
+    "ScheduleSpec",
+    "ScheduleType",
+    "declared_keys",
+    "timing_changed",
+    "trigger_of",
+    "uid_of",
+]
 
 ScheduleType = Literal["crontab", "interval", "date"]
 
@@ -40,7 +59,6 @@ NOT_SUPPORTED_YET = frozenset(
 )
 """Keys of the format that this version refuses; a key leaves this list when its feature arrives."""
 
-_NAMESPACE = UUID("6d1f2c5e-7f0b-5c86-9d0e-7461736b6400")
 _TRIGGER_KEYS = {
     "crontab": "crontab",
     "interval": "interval",
@@ -57,106 +75,14 @@ _OPTIONS = (
     "time_limit",
     "soft_time_limit",
 )
-_DATETIME = re.compile(
-    r"(?:19[7-9]\d|[2-9]\d{3})-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:[Zz]|[+-]\d\d:\d\d)?",
-    re.ASCII,
-)
 
 
 class NotOneTrigger(InvalidSchedule):
-    """No trigger, two, or another than `schedule_type` says."""
+    """No trigger, two, or another than `schedule_type` says; `key` is the one to blame, if any."""
 
-
-def uid_of(name: str) -> UUID:
-    """The identity that a schedule first declared as `name` has on every machine."""
-    return uuid5(_NAMESPACE, normalize("NFC", name))
-
-
-def _name(name: str) -> str:
-    name = normalize("NFC", name)
-    if not 1 <= len(name) <= 128:
-        raise InvalidSchedule("a name has 1 to 128 characters")
-    if "/" in name or name in {".", ".."}:
-        raise InvalidSchedule("a name stands in URLs: it can't contain '/' or be '.' or '..'")
-    if not name.isprintable() or name != name.strip():
-        raise InvalidSchedule("a name is made of printable characters, with no space at its ends")
-    if name.isdigit():
-        raise InvalidSchedule("a name of digits only looks like an id: add a letter")
-    if name == "all":
-        raise InvalidSchedule("'all' stands for every schedule: choose another name")
-    return name
-
-
-def _word(text: str) -> str:
-    # AMQP's short strings and the table's columns hold no more.
-    if not 1 <= len(text.encode("utf-8", "replace")) <= 255:
-        raise InvalidSchedule("must be 1 to 255 bytes long")
-    if not text.isprintable():
-        raise InvalidSchedule("must be printable characters only")
-    return text
-
-
-def _label(key: str) -> str:
-    if not 1 <= len(key) <= 63 or not key.isprintable() or ":" in key:
-        raise InvalidSchedule("a label's key is 1 to 63 printable characters without ':'")
-    return key
-
-
-def _json(value: object) -> object:
-    found = [
-        InitErrorDetails(type=PydanticCustomError("json", "{sentence}", {"sentence": s}), loc=at, input=None)
-        for at, s in flaws(value)
-    ]
-    if found:
-        raise ValidationError.from_exception_data("json", found)
-    return value
-
-
-@lru_cache(maxsize=1024)  # naming the nearest zone takes milliseconds, and a wrong one tends to be repeated
-def _zone_flaw(name: str) -> InvalidSchedule | None:
-    try:
-        zone(name)
-    except InvalidSchedule as flaw:
-        return flaw
-    return None
-
-
-def _timezone(name: str) -> str:
-    if len(name) > 64:
-        raise InvalidSchedule("a time zone is an IANA name such as 'Europe/Berlin'")
-    if flaw := _zone_flaw(name):
-        raise InvalidSchedule(str(flaw))
-    return name
-
-
-def _instant(value: object, info: ValidationInfo) -> object:
-    if isinstance(value, datetime):
-        moment = value
-    elif isinstance(value, str) and _DATETIME.fullmatch(value):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError as error:
-            raise InvalidSchedule(f"{value!r} is not in the calendar: {error}") from None
-    else:
-        raise InvalidSchedule("a point in time is written like 2026-12-31T23:30:00, from 1970 on")
-    if moment.tzinfo is not None:
-        return moment.astimezone(UTC)
-    # An unknown zone has its own error; the reading stays naive and goes no further.
-    return instant_of(moment, zone(info.data["timezone"])) if "timezone" in info.data else moment
-
-
-def _after_start(end: datetime | None, info: ValidationInfo) -> datetime | None:
-    start = info.data.get("start_time")
-    if end and start and end.tzinfo and start.tzinfo and end < start:
-        raise InvalidSchedule(f"is before the start, {start.isoformat()}")
-    return end
-
-
-def _below_hard_limit(soft: int | None, info: ValidationInfo) -> int | None:
-    hard = info.data.get("time_limit")
-    if soft and hard and soft >= hard:
-        raise InvalidSchedule(f"must be shorter than time_limit ({hard}s), which kills the worker process")
-    return soft
+    def __init__(self, sentence: str, key: str | None = None) -> None:
+        super().__init__(sentence)
+        self.key = key
 
 
 def _kind(given: Mapping[str, Any]) -> object:
@@ -171,9 +97,10 @@ def _kind(given: Mapping[str, Any]) -> object:
     if not kinds:
         return NotOneTrigger("no trigger: give crontab, interval or date")
     if len(kinds) > 1:
-        return NotOneTrigger(f"{len(kinds)} triggers, {' and '.join(keys)}: keep one")
+        second = next(key for key in keys if _TRIGGER_KEYS[key] == kinds[1])
+        return NotOneTrigger(f"is a second trigger beside {keys[0]}: keep one", second)
     if named not in (None, kinds[0]):
-        return NotOneTrigger(f"schedule_type says {named} but the trigger is {keys[0]}: keep one")
+        return NotOneTrigger(f"says {named} but the trigger is {keys[0]}: keep one", "schedule_type")
     return kinds[0]
 
 
@@ -189,42 +116,35 @@ def _for_crontabs(match: DayMatch | None, info: ValidationInfo) -> DayMatch | No
     return match
 
 
-Word = Annotated[str, AfterValidator(_word)]
-Seconds = Annotated[int, BeforeValidator(seconds_of)]
-Instant = Annotated[datetime, BeforeValidator(_instant)]
-JsonMap = Annotated[dict[str, Any], BeforeValidator(_json)]
-Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
-
-
 class ScheduleSpec(BaseModel):
     """A valid declaration, normalised: NFC name, UTC instants, whole seconds, defaults filled in."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_by_name=True)
 
-    name: Annotated[str, AfterValidator(_name)]
+    name: Name
     task: Word
-    timezone: Annotated[str, AfterValidator(_timezone)]
+    timezone: Timezone
     schedule_type: Annotated[ScheduleType, BeforeValidator(_raise_flaw)]
     day_match: Annotated[DayMatch | None, AfterValidator(_for_crontabs)] = None
-    crontab: Word | None = None
+    crontab: CrontabText | None = None
     interval_seconds: Seconds | None = Field(None, validation_alias="interval")
     start_time: Instant | None = Field(None, validation_alias="date")
-    end_time: Annotated[Instant | None, AfterValidator(_after_start)] = None
-    args: Annotated[list[Any], BeforeValidator(_json)] = []
+    end_time: End = None
+    args: JsonList = []
     kwargs: JsonMap = {}
-    description: Annotated[str, BeforeValidator(_json)] | None = None
+    description: Text | None = None
     enabled: bool = True
     one_off: bool = False
     max_run_count: Count = 0
     queue: Word | None = None
     exchange: Word | None = None
     routing_key: Word | None = None
-    priority: Annotated[int, Field(ge=0, le=255)] | None = None
+    priority: Priority | None = None
     headers: JsonMap | None = None
     expires: Seconds | None = None
     time_limit: Seconds | None = None
-    soft_time_limit: Annotated[Seconds | None, AfterValidator(_below_hard_limit)] = None
-    labels: dict[Annotated[str, AfterValidator(_label)], Word] = {}
+    soft_time_limit: SoftLimit = None
+    labels: dict[LabelKey, Word] = {}
 
     @classmethod
     def read(cls, declaration: Mapping[str, Any], timezone: str) -> Self:
@@ -261,8 +181,8 @@ class ScheduleSpec(BaseModel):
 
     @property
     def trigger(self) -> Trigger:
-        """When it is due."""
-        return trigger_of(self.columns())
+        """When it is due, under its own name's identity."""
+        return trigger_of({**self.columns(), "uid": uid_of(self.name)})
 
 
 _PLAIN_COLUMNS = set(ScheduleSpec.model_fields) - {"name", "day_match", *_OPTIONS}
@@ -283,11 +203,15 @@ def _fingerprint(columns: Mapping[str, Any]) -> str:
 
 
 def trigger_of(columns: Mapping[Any, Any]) -> Trigger:
-    """The trigger of a stored row's declared columns, taken as they are."""
+    """The trigger of a stored row (its `uid` and declared columns), taken as they are.
+
+    Without `uid` an H of a crontab stays as it is: good for comparing, not for evaluating.
+    """
     match columns["schedule_type"]:
         case "crontab":
-            day_match = columns["policy"].get("day_match", "or")
-            return Crontab(columns["crontab"], columns["timezone"], day_match)
+            uid = columns.get("uid")
+            expression = columns["crontab"] if uid is None else _resolved(columns["crontab"], str(uid))
+            return Crontab(expression, columns["timezone"], columns["policy"].get("day_match", "or"))
         case "interval":
             return Interval(columns["interval_seconds"], columns["start_time"])
         case "date":
@@ -296,11 +220,15 @@ def trigger_of(columns: Mapping[Any, Any]) -> Trigger:
             raise InvalidSchedule(f"unknown schedule_type {other!r}")
 
 
+_resolved = lru_cache(maxsize=16384)(resolve_hash)
+
+
 def timing_changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether an edit from one set of declared columns to another changes when or how often it is due.
 
     Then nothing fires for a past in which it wasn't so: the cursor moves up to now. An edit of the arguments,
-    the options or the labels is none. Limits of the count belong to it, since raising one revives a schedule.
+    the options or the labels is none. The limits of the count belong to it, since raising one revives a schedule.
     """
     limits = ("start_time", "end_time", "one_off", "max_run_count")
-    return trigger_of(before) != trigger_of(after) or any(before[key] != after[key] for key in limits)
+    triggers = [trigger_of({**columns, "uid": None}) for columns in (before, after)]
+    return triggers[0] != triggers[1] or any(before[key] != after[key] for key in limits)
