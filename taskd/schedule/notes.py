@@ -32,6 +32,6 @@ def _note_of_gap(rules: Rules, stretch: Stretch) -> str:
     assert first is not None
     shown = f"{EPOCH + timedelta(seconds=first):%Y-%m-%d %H:%M:%S}".removesuffix(":00")
     shown = shown.removeprefix(f"{EPOCH + timedelta(seconds=high):%Y-%m-%d }")
-    skipped = shown if count == 1 else f"{count} times from {shown}"
+    skipped = shown if count == 1 else f"{shown} and {count - 1} more"
     verb = "also stands for" if rules.pattern.count(high, high + 1) else "moved from"
     return f"{verb} {skipped}, which the clocks skip"

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, lru_cache
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 WEEKDAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
@@ -122,32 +123,39 @@ def times_of_day(expression: str) -> frozenset[int]:
     )
 
 
-def matches(expression: str, day_match: str, reading: datetime) -> bool:
-    time = reading.hour * 3600 + reading.minute * 60 + reading.second
-    return time in times_of_day(expression) and day_matches(expression, day_match, reading.date())
+class Shown(NamedTuple):
+    """One step of a window: what the wall clock shows at an instant."""
+
+    instant: datetime
+    day: date
+    time: int  # seconds since midnight
+    again: bool  # shown before
+    skipped: tuple[tuple[date, int], ...]  # days and times that the clocks jumped over to come here
+
+
+def split(reading: datetime) -> tuple[date, int]:
+    return reading.date(), reading.hour * 3600 + reading.minute * 60 + reading.second
 
 
 @lru_cache(maxsize=4)
-def readings(
-    zone: str, start: datetime, end: datetime, step: int
-) -> list[tuple[datetime, datetime, list[datetime], bool]]:
-    """For each step of [start, end): the instant, its reading, those skipped right before it, whether it repeats."""
+def readings(zone: str, start: datetime, end: datetime, seconds: int) -> list[Shown]:
+    """What `zone` shows from `start` until before `end`, in steps."""
+    tz, step = ZoneInfo(zone), timedelta(seconds=seconds)
     seen: set[datetime] = set()
     shown = []
-    instant, previous = start - timedelta(days=1), None
+    # Since 1990 no clock has been set back by more than 3 hours.
+    instant = start - timedelta(hours=4)
+    previous = instant.astimezone(tz).replace(tzinfo=None)
     while instant < end:
-        reading = instant.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+        reading = instant.astimezone(tz).replace(tzinfo=None)
         skipped = []
-        if previous is not None:
-            missing = previous + timedelta(seconds=step)
-            while missing < reading:
-                skipped.append(missing)
-                missing += timedelta(seconds=step)
+        while (previous := previous + step) < reading:
+            skipped.append(split(previous))
         if instant >= start:
-            shown.append((instant, reading, skipped, reading in seen))
+            shown.append(Shown(instant, *split(reading), reading in seen, tuple(skipped)))
         seen.add(reading)
         previous = reading
-        instant += timedelta(seconds=step)
+        instant += step
     return shown
 
 
@@ -160,16 +168,22 @@ def occurrences(
     day_match: str = "or",
     gap: str | None = None,
     overlap: str | None = None,
-) -> Iterator[datetime]:
-    """Every occurrence in [start, end): whole minutes, UTC; a window of an hour or so if there are seconds."""
+) -> list[datetime]:
+    """Every occurrence in [start, end), which are whole minutes in UTC."""
     free = follows_the_clock(expression)
     makes_up = (gap or ("skip" if free else "run_after")) == "run_after"
     repeats = (overlap or ("both" if free else "first")) == "both"
-    step = 60 if fields(expression)[0] == "0" else 1
-    for instant, reading, skipped, again in readings(zone, start, end, step):
-        due = matches(expression, day_match, reading) and (repeats or not again)
-        if due or (makes_up and any(matches(expression, day_match, missed) for missed in skipped)):
-            yield instant
+    times = times_of_day(expression)
+
+    def hit(day: date, time: int) -> bool:
+        return time in times and day_matches(expression, day_match, day)
+
+    return [
+        at.instant
+        for at in readings(zone, start, end, 60 if fields(expression)[0] == "0" else 1)
+        if (at.time in times and (repeats or not at.again) and hit(at.day, at.time))
+        or (at.skipped and makes_up and any(hit(*missed) for missed in at.skipped))
+    ]
 
 
 def transitions(zone: str, start: datetime, end: datetime) -> Iterator[tuple[datetime, timedelta, timedelta]]:
@@ -183,10 +197,10 @@ def transitions(zone: str, start: datetime, end: datetime) -> Iterator[tuple[dat
 
     day = start
     while day < end:
-        low, high = day, day + timedelta(days=1)
+        low, high = day, day + timedelta(days=2)  # since 1990 no zone has kept an offset for less than a week
         if offset(low) != offset(high):
             while high - low > timedelta(seconds=1):
                 middle = low + timedelta(seconds=(high - low) // timedelta(seconds=2))
                 low, high = (middle, high) if offset(middle) == offset(day) else (low, middle)
             yield high.astimezone(UTC), offset(low), offset(high)
-        day += timedelta(days=1)
+        day += timedelta(days=2)

@@ -1,12 +1,15 @@
 """The evaluator against a brute-force reading of the same crontabs, around the transitions of real zones."""
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import cycle, islice
+from zoneinfo import available_timezones
 
 import pytest
+from tests.unit.oracle import follows_the_clock, occurrences, transitions
 
 from taskd.schedule.timing import count_between, last_until, next_after
 from taskd.schedule.trigger import Crontab, Dst
-from tests.unit.oracle import follows_the_clock, occurrences
 
 DAY, MINUTE, SECOND = timedelta(days=1), timedelta(minutes=1), timedelta(seconds=1)
 
@@ -118,16 +121,14 @@ HARD = [
 
 def agree(trigger: Crontab, start: datetime, end: datetime) -> None:
     """All three questions give what the oracle gives, in [start, end)."""
-    expected = list(
-        occurrences(
-            trigger.expression,
-            trigger.timezone,
-            start,
-            end,
-            day_match=trigger.day_match,
-            gap=trigger.dst.gap,
-            overlap=trigger.dst.overlap,
-        )
+    expected = occurrences(
+        trigger.expression,
+        trigger.timezone,
+        start,
+        end,
+        day_match=trigger.day_match,
+        gap=trigger.dst.gap,
+        overlap=trigger.dst.overlap,
     )
     found, at = [], start - SECOND
     while (due := next_after(trigger, at)) is not None and due < end:
@@ -167,7 +168,7 @@ def test_seconds_agree_with_the_oracle(zone: str, change: datetime) -> None:
 @pytest.mark.parametrize("gap", ["run_after", "skip"])
 @pytest.mark.parametrize("overlap", ["first", "both"])
 def test_overrides_agree_with_the_oracle(gap: str, overlap: str) -> None:
-    for zone, change in HARD[:4]:
+    for zone, change in HARD[:6]:
         start, end = change.replace(tzinfo=UTC) - DAY / 2, change.replace(tzinfo=UTC) + DAY / 2
         for expression in WILDCARD[::3] + FIXED[::3]:
             agree(Crontab(expression, zone, dst=Dst(gap=gap, overlap=overlap)), start, end)  # type: ignore[arg-type]
@@ -177,3 +178,46 @@ def test_overrides_agree_with_the_oracle(gap: str, overlap: str) -> None:
 def test_day_match_and_agrees_with_the_oracle(expression: str) -> None:
     start = datetime(2044, 2, 1, tzinfo=UTC)
     agree(Crontab(expression, "Europe/Berlin", day_match="and"), start, start + 70 * DAY)
+
+
+@cache
+def all_changes() -> list[tuple[str, datetime, timedelta, timedelta]]:
+    """A zone, instant, offset before and after for every distinct change there is, 1990 to 2037."""
+    start, end = datetime(1990, 1, 1, tzinfo=UTC), datetime(2038, 1, 1, tzinfo=UTC)
+    distinct = {}
+    for zone in sorted(available_timezones()):
+        for at, before, after in transitions(zone, start, end):
+            distinct.setdefault((before, after, at + before), (zone, at, before, after))
+    return list(distinct.values())
+
+
+def distinct_times() -> list[tuple[str, datetime, timedelta, timedelta]]:
+    """The same, distinct in the time of day only."""
+    distinct = {
+        (before, after, (at + before).time()): change
+        for change in all_changes()
+        for _, at, before, after in [change]
+    }
+    return list(distinct.values())
+
+
+PARTS = 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_kind_of_transition_agrees_with_the_oracle(part: int) -> None:
+    for zone, at, _before, _after in distinct_times()[part::PARTS]:
+        for expression in WILDCARD + FIXED:
+            agree(Crontab(expression, zone), at - DAY, at + DAY)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_transition_agrees_with_the_oracle_in_some_expressions(part: int) -> None:
+    """All the dates that transitions come on, with a few expressions each, near the change."""
+    expressions = cycle(WILDCARD + FIXED)
+    for zone, at, before, after in all_changes()[part::PARTS]:
+        near = timedelta(hours=2) + abs(after - before)
+        for expression in islice(expressions, 6):
+            agree(Crontab(expression, zone), at - near, at + near)
