@@ -147,6 +147,7 @@ class Channel(virtual.Channel):
 
     def _restore(self, message: Any) -> None:
         self.folder.give_back(message.delivery_tag)
+        self._listed.clear()  # it is the first in its queue again
 
     def basic_consume(
         self,
