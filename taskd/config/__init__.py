@@ -1,0 +1,7 @@
+"""taskd.yaml and the environment → settings: typed, checked, frozen."""
+
+from taskd.config.loading import load
+from taskd.config.models import Settings
+from taskd.config.urls import masked
+
+__all__ = ["Settings", "load", "masked"]

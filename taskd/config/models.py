@@ -1,0 +1,291 @@
+"""The settings, typed: one frozen model a section of taskd.yaml, with its defaults and rules."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from taskd.config.celery_conf import checked_key
+from taskd.config.urls import Address, BrokerKind, broker_kind_of, local_address, sqlalchemy_url
+from taskd.schedule.duration import seconds_of
+from taskd.schedule.zones import zone
+
+
+def _seconds(value: Any) -> int:
+    return seconds_of(int(value) if isinstance(value, str) and value.isdecimal() else value)
+
+
+def _parsed(value: Any) -> Any:
+    """JSON in a text, as an environment variable holds it; for a list, `a,b` will do."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith(("[", "{")):
+        return json.loads(value)
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _known_zone(name: str) -> str:
+    return zone(name).key
+
+
+def _bound(address: str) -> str:
+    local_address(address)
+    return address
+
+
+Serializer = Literal[
+    "json", "msgpack"
+]  # never pickle or yaml: who can write to the broker could run anything
+NullIfEmpty = BeforeValidator(lambda value: None if value == "" else value)
+Parsed = BeforeValidator(_parsed)
+Text = Annotated[str, Field(min_length=1)]
+Secret = Annotated[SecretStr | None, NullIfEmpty]
+Seconds = Annotated[int, BeforeValidator(_seconds)]
+Folder = Annotated[Path, AfterValidator(Path.absolute)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Section(BaseModel):
+    """A part of the settings: nothing in it changes, nothing unknown gets in, no value shows in an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+
+
+class Schedules(Section):
+    """Where schedules are declared; `poll` in seconds."""
+
+    paths: Annotated[tuple[Folder, ...], Parsed] = (Path("schedules"),)
+    poll: Seconds = 10
+
+
+class Database(Section):
+    """`url: null` is SQLite in `state_dir`; see Settings.database_url."""
+
+    url: Secret = None
+    pool_size: Annotated[int, Field(ge=1)] = 5
+
+    @model_validator(mode="after")
+    def _driver_is_there(self) -> Self:
+        if self.url:
+            sqlalchemy_url(self.url.get_secret_value())
+        return self
+
+
+class Redis(Section):
+    """The parts of a Redis broker's URL; `prefix` stands in front of every key, as it is written."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 6379
+    database: Annotated[int, Field(ge=0)] = 1
+    password: Secret = None
+    prefix: str = "taskd:celery"
+
+    def url(self) -> str:
+        """`redis://…`, password included."""
+        secret = f":{_quoted(self.password.get_secret_value())}@" if self.password else ""
+        return f"redis://{secret}{_bracketed(self.host)}:{self.port}/{self.database}"
+
+
+class RabbitMQ(Section):
+    """The parts of a RabbitMQ broker's URL; an empty `vhost` is `/`, as in the seed."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 5672
+    username: Text = "guest"
+    password: SecretStr = SecretStr("guest")
+    vhost: Annotated[str, AfterValidator(lambda vhost: vhost or "/")] = "/"
+
+    def url(self) -> str:
+        """`amqp://…`, password included."""
+        user = f"{_quoted(self.username)}:{_quoted(self.password.get_secret_value())}"
+        return f"amqp://{user}@{_bracketed(self.host)}:{self.port}/{_quoted(self.vhost)}"
+
+
+class Broker(Section):
+    """`kind: null` is files in dev, rabbitmq in prod; `url` wins over the parts. See Settings.broker_url."""
+
+    kind: Annotated[BrokerKind | None, NullIfEmpty] = None
+    url: Secret = None
+    redis: Redis = Field(default_factory=Redis)
+    rabbitmq: RabbitMQ = Field(default_factory=RabbitMQ)
+
+    @model_validator(mode="after")
+    def _url_and_kind_agree(self) -> Self:
+        named = broker_kind_of(self.url.get_secret_value()) if self.url else self.kind
+        if self.kind not in {None, named}:
+            raise ValueError(f"kind is {self.kind}, but url is for {named}; remove one of them")
+        return self
+
+
+class Celery(Section):
+    """Celery's own settings; `task_time_limit` in seconds. With `app`, everything else is that app's business."""
+
+    app: Annotated[str | None, NullIfEmpty] = None
+    imports: Annotated[tuple[Text, ...], Parsed] = ("taskd.tasks",)
+    result_backend: Secret = None
+    task_serializer: Serializer = "msgpack"
+    result_serializer: Serializer = "msgpack"
+    accept_content: Annotated[tuple[Serializer, ...], Parsed] = ("msgpack", "json")
+    enable_utc: bool = False
+    task_track_started: bool = True
+    task_time_limit: Seconds = 30 * 60
+    task_max_retries: Annotated[int, Field(ge=0)] = 5
+    conf: Annotated[dict[Annotated[str, AfterValidator(checked_key)], Any], Parsed] = Field(
+        default={}, repr=False
+    )
+
+    @model_validator(mode="after")
+    def _app_configures_itself(self) -> Self:
+        if self.app and (others := self.model_fields_set - {"app"}):
+            raise ValueError(f"{', '.join(sorted(others))}: set in the app that celery.app names, not here")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_written_is_accepted(self) -> Self:
+        if missing := {self.task_serializer, self.result_serializer} - set(self.accept_content):
+            raise ValueError(
+                f"accept_content: lacks {', '.join(sorted(missing))}, which the serializers write"
+            )
+        return self
+
+
+class Http(Section):
+    """`bind` is host:port or unix:/path, on this machine only."""
+
+    bind: Annotated[str, AfterValidator(_bound)] = "127.0.0.1:8470"
+    allowed_hosts: Annotated[tuple[Text, ...], Parsed] = ()
+
+    @property
+    def address(self) -> Address:
+        """`bind` as a socket's path or as (host, port)."""
+        return local_address(self.bind)
+
+
+class Lease(Section):
+    """`ttl` in seconds: a leader that hasn't been seen for so long is replaced."""
+
+    ttl: Annotated[Seconds, Field(ge=3)] = 10
+
+
+class Results(Section):
+    """What is kept of a run; sizes in bytes."""
+
+    max_result_bytes: ByteSize = ByteSize(64 * 1024)
+
+
+class Redact(Section):
+    """Keys whose values are hidden wherever arguments, results and logs leave the database."""
+
+    keys: Annotated[tuple[Text, ...], Parsed] = (
+        "password",
+        "passwd",
+        "secret",
+        "token",
+        "authorization",
+        "api_key",
+    )
+
+
+class Logging(Section):
+    """How taskd logs."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "INFO"
+    format: Literal["text", "json"] = "text"
+
+
+class Settings(BaseSettings):
+    """All settings, complete and checked. Built by `load`; built directly, from its arguments alone."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        validate_default=True,
+        case_sensitive=True,
+        enable_decoding=False,  # the fields read their own text, and say what is wrong with it
+    )
+
+    environment: Literal["dev", "prod"] = "dev"
+    timezone: Annotated[str, AfterValidator(_known_zone)] = "Asia/Shanghai"
+    state_dir: Folder = Path(".taskd")
+    # factories: a relative default is resolved when settings are built, not when this is imported
+    schedules: Schedules = Field(default_factory=Schedules)
+    database: Database = Field(default_factory=Database)
+    broker: Broker = Field(default_factory=Broker)
+    celery: Celery = Field(default_factory=Celery)
+    http: Http = Field(default_factory=Http)
+    lease: Lease = Field(default_factory=Lease)
+    results: Results = Field(default_factory=Results)
+    redact: Redact = Field(default_factory=Redact)
+    logging: Logging = Field(default_factory=Logging)
+
+    @classmethod
+    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Nothing is read behind the caller's back: `load` gathers what there is."""
+        return (sources["init_settings"],)
+
+    @model_validator(mode="after")
+    def _production_has_a_broker(self) -> Self:
+        if (
+            self.environment == "prod"
+            and self.broker.url is None
+            and self.broker.kind not in {None, "rabbitmq"}
+        ):
+            raise ValueError(
+                f"broker.kind: production runs on rabbitmq, not {self.broker.kind}; remove it, or give broker.url"
+            )
+        return self
+
+    @property
+    def broker_kind(self) -> BrokerKind:
+        """The broker that is used, whether it was named, follows from the URL or from the environment."""
+        if self.broker.url:
+            return broker_kind_of(self.broker.url.get_secret_value())
+        return self.broker.kind or ("rabbitmq" if self.environment == "prod" else "files")
+
+    @property
+    def broker_url(self) -> SecretStr:
+        """The broker's URL for kombu."""
+        match self.broker_kind:
+            case _ if self.broker.url:
+                return self.broker.url
+            case "redis":
+                return SecretStr(self.broker.redis.url())
+            case "rabbitmq":
+                return SecretStr(self.broker.rabbitmq.url())
+        return SecretStr(f"files://{quote(str(self.state_dir / 'broker'))}")
+
+    @property
+    def database_url(self) -> SecretStr:
+        """The database's URL for SQLAlchemy, with its driver."""
+        given = (
+            self.database.url.get_secret_value()
+            if self.database.url
+            else f"sqlite:///{self.state_dir}/taskd.db"
+        )
+        return SecretStr(sqlalchemy_url(given))
+
+    @property
+    def socket_path(self) -> Path:
+        """The Unix socket on which the daemon always answers."""
+        return self.state_dir / "taskd.sock"
+
+
+def _quoted(part: str) -> str:
+    return quote(part, safe="")
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
