@@ -78,7 +78,7 @@ def declared(row: ScheduleRow) -> dict[str, Any]:
 
 
 def timetable_of(columns: Mapping[Any, Any]) -> Timetable:
-    """When a schedule of these stored columns is due."""
+    """When a stored schedule (its `uid` and declared columns) is due."""
     return Timetable(trigger_of(columns), columns["start_time"], columns["end_time"])
 
 
@@ -131,7 +131,7 @@ def settle(row: ScheduleRow) -> None:
     """Derive `state` and `next_run_at` of a living schedule anew."""
     counted = row.total_run_count - row.counted_from
     stand = standing(
-        timetable_of(declared(row)),
+        timetable_of(declared(row) | {"uid": row.uid}),
         row.cursor_at,
         enabled=row.enabled,
         paused=row.paused_at is not None,

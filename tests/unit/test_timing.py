@@ -11,13 +11,13 @@ from croniter import croniter
 from cronsim import CronSim
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from tests.unit.oracle import transitions
 
 from taskd.schedule.crontab import ImpossibleCrontab, InvalidCrontab
 from taskd.schedule.notes import note_of
 from taskd.schedule.timing import count_between, last_until, next_after, occurrences, upcoming
 from taskd.schedule.trigger import Crontab, Date, Dst, Interval, Trigger
 from taskd.schedule.zones import UnknownTimezone
+from tests.unit.oracle import transitions
 
 MICROSECOND, SECOND, MINUTE, HOUR, DAY = (
     timedelta(microseconds=1),

@@ -6,10 +6,10 @@ from itertools import cycle, islice
 from zoneinfo import available_timezones
 
 import pytest
-from tests.unit.oracle import follows_the_clock, occurrences, transitions
 
 from taskd.schedule.timing import count_between, last_until, next_after
 from taskd.schedule.trigger import Crontab, Dst
+from tests.unit.oracle import follows_the_clock, occurrences, transitions
 
 DAY, MINUTE, SECOND = timedelta(days=1), timedelta(minutes=1), timedelta(seconds=1)
 
