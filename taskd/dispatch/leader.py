@@ -50,6 +50,12 @@ class Leadership:
         """How long before the lease could be taken over trust ends, in seconds."""
         return self.ttl / 5
 
+    @property
+    def held_by_another(self) -> bool:
+        """Whether some other process held it when this one last looked."""
+        seen = self._seen
+        return self.epoch is None and seen is not None and seen.holder not in {None, self.holder}
+
     def leads(self, seconds: float) -> bool:
         """Whether this process may go on as the leader now."""
         return self.epoch is not None and seconds < self._trusted_until
