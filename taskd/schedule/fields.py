@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, Va
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from taskd.errors import InvalidSchedule
-from taskd.schedule.crontab import resolve_hash, validate
+from taskd.schedule.crontab import InvalidCrontab, resolve_hash, validate
 from taskd.schedule.duration import seconds_of
 from taskd.schedule.json_value import flaws
 from taskd.schedule.zones import instant_of, zone
@@ -74,11 +74,20 @@ def _json(value: object) -> object:
 
 def _crontab(text: str, info: ValidationInfo) -> str:
     expression = " ".join(text.split())
+    match = info.data.get("day_match", "or")  # absent when it was given and wrong
     # What H becomes depends on the name, and may be what never occurs: H(29-31) in February.
     hashed = resolve_hash(expression, str(uid_of(info.data.get("name", ""))))
-    match = info.data.get("day_match", "or")  # absent when it was given and wrong
     validate(hashed, match or "or", day_match_given=match is not None)
     return expression
+
+
+def needs_day_match(crontab: str) -> bool:
+    """Whether a valid crontab would be refused without `day_match`."""
+    try:
+        validate(resolve_hash(crontab, ""))
+    except InvalidCrontab:
+        return True
+    return False
 
 
 @lru_cache(maxsize=1024)  # naming the nearest zone takes milliseconds, and a wrong one tends to be repeated

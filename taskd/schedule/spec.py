@@ -37,6 +37,7 @@ from taskd.schedule.fields import (
     Text,
     Timezone,
     Word,
+    needs_day_match,
     uid_of,
 )
 from taskd.schedule.trigger import Crontab, Date, DayMatch, Interval, Trigger
@@ -170,8 +171,14 @@ class ScheduleSpec(BaseModel):
         columns["options"] = {
             key: value for key in _OPTIONS if (value := getattr(self, key)) not in (None, {})
         }
-        columns["policy"] = {"day_match": "and"} if self.day_match == "and" else {}
+        columns["policy"] = self._policy()
         return columns | {"fingerprint": _fingerprint(columns)}
+
+    def _policy(self) -> dict[str, Any]:
+        # "or" is the default, kept only where it has to be said, so that a stored schedule is valid when read back.
+        match = self.day_match
+        said = match == "and" or (match == "or" and needs_day_match(self.crontab or ""))
+        return {"day_match": match} if said else {}
 
     @property
     def fingerprint(self) -> str:
