@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
 
 from taskd.config.expand import expand
 from taskd.config.given import Given, KeyPath, dotted
@@ -16,6 +17,14 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.2's core schema: `on`, `12:30` and `007` are text, as they look."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own interface, replaced whole
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise ComposerError(
+                problem="aliases aren't supported here; write the value again", problem_mark=mark
+            )
+        return super().compose_node(parent, index)
 
 
 for _tag, _shape, _first in (

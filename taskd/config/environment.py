@@ -2,13 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
-from pydantic import BaseModel
 from pydantic_settings import EnvSettingsSource
 
 from taskd.config.expand import expand
@@ -74,18 +72,14 @@ def _dotenv(file: Path) -> dict[str, str]:
 
 
 def own_variables(variables: Variables) -> Given:
-    """What the `TASKD_…` variables give; what is wrong with a value is the models' to say."""
-    own = [name for name in sorted(variables) if name.startswith(_PREFIX) and not _for_others(name)]
-    paths: dict[KeyPath, str] = {tuple(name.removeprefix(_PREFIX).lower().split("__")): name for name in own}
-    given = Given(
-        _Environment({name.lower(): variables[name] for name in own})(),
-        {path: variables.origin(name) for path, name in paths.items()},
-        [
-            f"{variables.origin(name)}: no such setting{_suggestion(name)}"
-            for path, name in paths.items()
-            if path[0] not in Settings.model_fields
-        ],
-    )
+    """What the `TASKD_…` variables give, known or not: the models judge it."""
+    given = Given(_Environment({name: variables[name] for name in variables if _is_own(name)})())
+    for name in filter(_is_own, variables):
+        path: KeyPath = tuple(name.removeprefix(_PREFIX).lower().split("__"))
+        given.origins[path] = variables.origin(name)
+        if path[0] not in Settings.model_fields:
+            given.tree[str(path[0])] = variables[name]
+            given.origins[path[:1]] = variables.origin(name)
     if isinstance(conf := given.get(("celery", "conf")), dict):
         given.tree["celery"]["conf"] = _decoded(conf)  # any Celery setting: its type is in how it is written
     return given
@@ -111,31 +105,16 @@ def _put(tree: dict[str, Any], path: KeyPath, value: Any) -> None:
 class _Environment(EnvSettingsSource):
     """pydantic-settings' own reading of `TASKD_SECTION__KEY`, from given variables."""
 
-    def __init__(self, values: Mapping[str, str | None]) -> None:
+    def __init__(self, values: Mapping[str, str]) -> None:
         self._values = values
         super().__init__(Settings, case_sensitive=False, env_prefix=_PREFIX, env_nested_delimiter="__")
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
-        return self._values
+        return {name.lower(): value for name, value in self._values.items()}
 
 
-def keys_of(model: type[BaseModel], above: KeyPath = ()) -> Iterator[KeyPath]:
-    """The path of every key that can hold a value."""
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from keys_of(field.annotation, (*above, name))
-        else:
-            yield (*above, name)
-
-
-def _for_others(name: str) -> bool:
-    return "__" not in name and _FOR_OTHERS.fullmatch(name) is not None
-
-
-def _suggestion(name: str) -> str:
-    variables = [_PREFIX + "__".join(map(str, at)).upper() for at in keys_of(Settings)]
-    near = get_close_matches(name, variables, n=1)
-    return f", did you mean {near[0]}?" if near else ""
+def _is_own(name: str) -> bool:
+    return name.startswith(_PREFIX) and ("__" in name or not _FOR_OTHERS.fullmatch(name))
 
 
 def _decoded(value: Any) -> Any:

@@ -48,7 +48,7 @@ def _give_way(seed: Given, own: Given, document: Given) -> None:
     """Take out of `seed` what doesn't count.
 
     As in the seed's check_env, production switches to RabbitMQ whatever CELERY_BROKER says. And an application
-    of the user's own reads these variables by itself.
+    of the user's own brings its broker.
     """
     environment, app = (
         next((value for source in (own, seed, document) if (value := source.get(at)) is not None), None)
@@ -58,4 +58,3 @@ def _give_way(seed: Given, own: Given, document: Given) -> None:
         seed.tree.get("broker", {}).pop("kind", None)
     if app:
         seed.tree.pop("broker", None)
-        seed.tree.pop("celery", None)

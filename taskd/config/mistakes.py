@@ -48,11 +48,21 @@ def _reason(details: ErrorDetails, at: KeyPath) -> str:
     return details["msg"].replace("Input should", "should")
 
 
+def keys_of(model: type[BaseModel], above: KeyPath = ()) -> Iterator[KeyPath]:
+    """The path of every key that holds a value, not a section."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from keys_of(field.annotation, (*above, name))
+        else:
+            yield (*above, name)
+
+
 def _suggestion(at: KeyPath) -> str:
     model: type[BaseModel] = Settings
     for section in at[:-1]:
         annotation = model.model_fields[str(section)].annotation
         assert isinstance(annotation, type)
         model = annotation
-    near = get_close_matches(str(at[-1]), model.model_fields, n=1)
+    names = [*model.model_fields, *map(dotted, keys_of(model))]  # `broker_url` may mean `broker.url`
+    near = get_close_matches(str(at[-1]), names, n=1)
     return f", did you mean {near[0]!r}?" if near else f"; there are {', '.join(model.model_fields)}"

@@ -1,6 +1,7 @@
 """The settings, typed: one frozen model a section of taskd.yaml, with its defaults and rules."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
@@ -13,6 +14,8 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -32,17 +35,22 @@ def _parsed(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if value.lstrip().startswith(("[", "{")):
-        return json.loads(value)
+        try:
+            return json.loads(value)
+        except ValueError:
+            raise ValueError("is neither JSON nor a,b") from None
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
-def _known_zone(name: str) -> str:
-    return zone(name).key
+def _checked(check: Callable[[str], object]) -> AfterValidator:
+    """A text that `check` doesn't refuse with a ValueError."""
 
+    def checked(value: Any) -> Any:
+        if value is not None:
+            check(value.get_secret_value() if isinstance(value, SecretStr) else value)
+        return value
 
-def _bound(address: str) -> str:
-    local_address(address)
-    return address
+    return AfterValidator(checked)
 
 
 Serializer = Literal[
@@ -73,14 +81,8 @@ class Schedules(Section):
 class Database(Section):
     """`url: null` is SQLite in `state_dir`; see Settings.database_url."""
 
-    url: Secret = None
+    url: Annotated[Secret, _checked(sqlalchemy_url)] = None
     pool_size: Annotated[int, Field(ge=1)] = 5
-
-    @model_validator(mode="after")
-    def _driver_is_there(self) -> Self:
-        if self.url:
-            sqlalchemy_url(self.url.get_secret_value())
-        return self
 
 
 class Redis(Section):
@@ -117,7 +119,7 @@ class Broker(Section):
     """`kind: null` is files in dev, rabbitmq in prod; `url` wins over the parts. See Settings.broker_url."""
 
     kind: Annotated[BrokerKind | None, NullIfEmpty] = None
-    url: Secret = None
+    url: Annotated[Secret, _checked(broker_kind_of)] = None
     redis: Redis = Field(default_factory=Redis)
     rabbitmq: RabbitMQ = Field(default_factory=RabbitMQ)
 
@@ -130,7 +132,7 @@ class Broker(Section):
 
 
 class Celery(Section):
-    """Celery's own settings; `task_time_limit` in seconds. With `app`, everything else is that app's business."""
+    """Celery's own settings; `task_time_limit` in seconds. With `app`, all but BaseTask's `task_max_retries` is that app's."""
 
     app: Annotated[str | None, NullIfEmpty] = None
     imports: Annotated[tuple[Text, ...], Parsed] = ("taskd.tasks",)
@@ -148,23 +150,23 @@ class Celery(Section):
 
     @model_validator(mode="after")
     def _app_configures_itself(self) -> Self:
-        if self.app and (others := self.model_fields_set - {"app"}):
-            raise ValueError(f"{', '.join(sorted(others))}: set in the app that celery.app names, not here")
+        if self.app and (others := self.model_fields_set - {"app", "task_max_retries"}):
+            raise ValueError(f"{', '.join(sorted(others))} belong in the app that celery.app names, not here")
         return self
 
-    @model_validator(mode="after")
-    def _what_is_written_is_accepted(self) -> Self:
-        if missing := {self.task_serializer, self.result_serializer} - set(self.accept_content):
-            raise ValueError(
-                f"accept_content: lacks {', '.join(sorted(missing))}, which the serializers write"
-            )
-        return self
+    @field_validator("accept_content")
+    @classmethod
+    def _what_is_written_is_accepted(cls, accepted: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        written = {info.data[key] for key in ("task_serializer", "result_serializer") if key in info.data}
+        if missing := written.difference(accepted):
+            raise ValueError(f"lacks {', '.join(sorted(missing))}, which the serializers write")
+        return accepted
 
 
 class Http(Section):
     """`bind` is host:port or unix:/path, on this machine only."""
 
-    bind: Annotated[str, AfterValidator(_bound)] = "127.0.0.1:8470"
+    bind: Annotated[str, _checked(local_address)] = "127.0.0.1:8470"
     allowed_hosts: Annotated[tuple[Text, ...], Parsed] = ()
 
     @property
@@ -186,9 +188,9 @@ class Results(Section):
 
 
 class Redact(Section):
-    """Keys whose values are hidden wherever arguments, results and logs leave the database."""
+    """Keys, in lower case, whose values are hidden wherever arguments, results and logs leave the database."""
 
-    keys: Annotated[tuple[Text, ...], Parsed] = (
+    keys: Annotated[tuple[Annotated[Text, AfterValidator(str.lower)], ...], Parsed] = (
         "password",
         "passwd",
         "secret",
@@ -218,7 +220,7 @@ class Settings(BaseSettings):
     )
 
     environment: Literal["dev", "prod"] = "dev"
-    timezone: Annotated[str, AfterValidator(_known_zone)] = "Asia/Shanghai"
+    timezone: Annotated[str, _checked(zone)] = "Asia/Shanghai"
     state_dir: Folder = Path(".taskd")
     # factories: a relative default is resolved when settings are built, not when this is imported
     schedules: Schedules = Field(default_factory=Schedules)
@@ -246,6 +248,12 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"broker.kind: production runs on rabbitmq, not {self.broker.kind}; remove it, or give broker.url"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _app_brings_its_broker(self) -> Self:
+        if self.celery.app and self.broker.model_fields_set:
+            raise ValueError("broker belongs in the app that celery.app names, not here")
         return self
 
     @property
