@@ -8,6 +8,8 @@ TaskdError                    one sentence for people: what, where, what to do
 │   └── BrokerUnavailable
 ├── WrongSchema               the database is older or newer than this taskd
 ├── LeaseLost                 another process leads now; what was under way is rolled back
+├── TaskAborted               a task's body would have ended its process: SystemExit, MemoryError
+├── CheckFailed               taskd.tasks.http_check got another answer than the expected one
 ├── NotFound                  no such schedule or run
 └── NotAllowed                ownership or state forbids it (HTTP 409)
 """
@@ -43,6 +45,14 @@ class WrongSchema(TaskdError):
 
 class LeaseLost(TaskdError):
     """Another process holds the lease: this one's statement must not commit."""
+
+
+class TaskAborted(TaskdError):
+    """A task's body called sys.exit or ran out of memory: a failure of that run, not the end of its worker."""
+
+
+class CheckFailed(TaskdError):
+    """What taskd.tasks.http_check asked, and what came instead."""
 
 
 class NotFound(TaskdError):

@@ -32,7 +32,9 @@ from sqlalchemy.orm import Session
 from taskd.store.database import Database
 from taskd.store.tables import RunRow
 
-RUN_HEADER = "taskd"  # message header of a decided run: {"schedule": name, "scheduled_for": ISO text, "kind": kind}
+RUN_HEADER = (
+    "taskd"  # message header of a decided run: {"schedule": name, "scheduled_for": ISO text, "kind": kind}
+)
 
 ACTIVE = ("PENDING", "STARTED", "RETRY")
 ADHOC = "adhoc"
@@ -96,7 +98,9 @@ def begin(database: Database, start: Start) -> Verdict:
         if new:
             try:
                 database.write(lambda session: _insert_start(session, start))
-            except IntegrityError:  # a row is there: a second delivery, or a first commit whose answer was lost
+            except (
+                IntegrityError
+            ):  # a row is there: a second delivery, or a first commit whose answer was lost
                 new = False
             else:
                 return "claimed"
@@ -171,7 +175,9 @@ def give_back(session: Session, task_id: str, where: ColumnElement[bool]) -> boo
     return _changed(session, task_id, and_(where, started), values)
 
 
-def note_progress(session: Session, task_id: str, progress: dict[str, Any], where: ColumnElement[bool]) -> bool:
+def note_progress(
+    session: Session, task_id: str, progress: dict[str, Any], where: ColumnElement[bool]
+) -> bool:
     """How far a running task has come; its status doesn't change."""
     return _changed(session, task_id, and_(where, RunRow.status.in_(ACTIVE)), {RunRow.progress: progress})
 
@@ -261,5 +267,4 @@ def _from_the_row(session: Session, task_id: str, outcome: Outcome) -> dict[Any,
 
 def _changed(session: Session, task_id: str, where: ColumnElement[bool], values: dict[Any, Any]) -> bool:
     statement = update(RunRow).where(RunRow.task_id == task_id, where).values(values)
-    result = session.execute(statement.execution_options(synchronize_session=False))
-    return bool(result.rowcount)
+    return session.connection().execute(statement).rowcount == 1

@@ -42,14 +42,16 @@ class Running:
 def sign_on(session: Session, worker: Worker) -> None:
     """Take the name's row over, whoever had it: its former owner is gone, or misconfigured."""
     values = {**asdict(worker), "beat": 0}
-    taken = session.execute(update(WorkerRow).where(WorkerRow.name == worker.name).values(values))
+    taken = session.connection().execute(
+        update(WorkerRow).where(WorkerRow.name == worker.name).values(values)
+    )
     if not taken.rowcount:
         session.add(WorkerRow(**values))
 
 
 def beat(session: Session, worker: Worker) -> str | None:
     """Count up. The incarnation that the name's row now has: another's if it was taken over, None if there is none."""
-    counted = session.execute(
+    counted = session.connection().execute(
         update(WorkerRow)
         .where(WorkerRow.name == worker.name, WorkerRow.incarnation == worker.incarnation)
         .values(beat=WorkerRow.beat + 1)
@@ -66,12 +68,16 @@ def sign_off(session: Session, incarnation: str) -> None:
 
 def beats(session: Session) -> Mapping[str, int]:
     """Incarnation → counter."""
-    return {row.incarnation: row.beat for row in session.execute(select(WorkerRow.incarnation, WorkerRow.beat))}
+    return {
+        row.incarnation: row.beat for row in session.execute(select(WorkerRow.incarnation, WorkerRow.beat))
+    }
 
 
 def names(session: Session) -> Mapping[str, str]:
     """Name → the incarnation that has it now."""
-    return {row.name: row.incarnation for row in session.execute(select(WorkerRow.name, WorkerRow.incarnation))}
+    return {
+        row.name: row.incarnation for row in session.execute(select(WorkerRow.name, WorkerRow.incarnation))
+    }
 
 
 def running(session: Session) -> list[Running]:
@@ -88,7 +94,7 @@ def lose(session: Session, run: Running, at: datetime) -> bool:
         return False
     facts: dict[str, Any] = {"reason": "worker lost", "worker": run.worker, "incarnation": run.incarnation}
     values = {"status": "LOST", "completed_at": at, "detail": {**(row.detail or {}), **facts}}
-    return bool(session.execute(update(RunRow).where(*still).values(values)).rowcount)
+    return session.connection().execute(update(RunRow).where(*still).values(values)).rowcount == 1
 
 
 def drop_settled_messages(session: Session, limit: int) -> int:

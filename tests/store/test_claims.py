@@ -97,7 +97,9 @@ def test_a_retry_written_late_does_not_undo_the_next_attempt(database: Database,
 def test_an_outcome_fills_the_row(database: Database, decide: Decide) -> None:
     task_id = decide()
     claims.begin(database, start(task_id))
-    assert finish(database, task_id, "SUCCESS", claims.held_by("worker1.a"), result=[1, {"ä": None}], runtime=2.5)
+    assert finish(
+        database, task_id, "SUCCESS", claims.held_by("worker1.a"), result=[1, {"ä": None}], runtime=2.5
+    )
     seen = row(database, task_id)
     assert (seen.status, seen.result, seen.completed_at, seen.runtime) == (
         "SUCCESS",
@@ -117,7 +119,9 @@ def test_the_first_final_status_stands(database: Database, decide: Decide) -> No
     assert row(database, task_id).status == "FAILURE"
 
 
-def test_what_was_given_up_for_lost_may_still_be_told_by_its_holder(database: Database, decide: Decide) -> None:
+def test_what_was_given_up_for_lost_may_still_be_told_by_its_holder(
+    database: Database, decide: Decide
+) -> None:
     task_id = decide(status="LOST", claim="worker1.a", started_at=NOON, completed_at=NOON)
     assert not finish(database, task_id, "SUCCESS", claims.held_by("worker2.b"))
     assert finish(database, task_id, "SUCCESS", claims.held_by("worker1.a"))
@@ -135,7 +139,9 @@ def test_the_parent_ends_what_its_child_had_begun_and_nothing_of_another_worker(
     assert (seen.runtime, seen.detail) == (90.0, {"reason": "killed"})
 
 
-def test_a_second_copy_that_expires_leaves_the_running_first_alone(database: Database, decide: Decide) -> None:
+def test_a_second_copy_that_expires_leaves_the_running_first_alone(
+    database: Database, decide: Decide
+) -> None:
     task_id = decide()
     claims.begin(database, start(task_id))
     assert not finish(database, task_id, "REVOKED", claims.not_begun(0))
@@ -209,7 +215,9 @@ def test_a_second_delivery_of_an_ad_hoc_call_runs_and_takes_the_row(database: Da
     assert row(database, task_id).status == "SUCCESS"
 
 
-def test_a_replaced_run_that_lost_its_header_is_still_refused_twice(database: Database, decide: Decide) -> None:
+def test_a_replaced_run_that_lost_its_header_is_still_refused_twice(
+    database: Database, decide: Decide
+) -> None:
     task_id = decide(kind="manual")
     assert claims.begin(database, start(task_id, "worker1.a", decided=False)) == "claimed"
     assert claims.begin(database, start(task_id, "worker1.b", decided=False)) == "refused"
