@@ -24,7 +24,7 @@ from uuid import UUID
 
 from celery import Celery
 from sqlalchemy import Row, Table, bindparam, func, select, update
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.orm import Session
 
 from taskd import clock
@@ -39,6 +39,8 @@ from taskd.store.schedules import settle, timetable_of
 from taskd.store.tables import ScheduleRow
 
 BATCH = 500
+# psycopg serialises JSON by itself and lets what that raises through.
+UNWRITABLE = (StatementError, ValueError, TypeError)
 log = logging.getLogger("taskd.dispatch")
 
 _DUE = (
@@ -146,7 +148,7 @@ class Dispatcher:
             written = self._database.write(lambda session: self._claim(session, claims))
         except IntegrityError as error:
             return self._write_without_decided(claims, now, error)
-        except DBAPIError as error:
+        except UNWRITABLE as error:
             return self._halve(claims, now, error)
         self._leadership.trust_from(began)
         return written
@@ -177,9 +179,9 @@ class Dispatcher:
         rest = [_without(claim, known) for claim in claims]
         return self._write(rest, now)
 
-    def _halve(self, claims: Sequence[Claim], now: datetime, error: DBAPIError) -> int:
+    def _halve(self, claims: Sequence[Claim], now: datetime, error: Exception) -> int:
         if len(claims) == 1:
-            self._quarantine(claims[0], f"it can't be written: {error.orig}", now)
+            self._quarantine(claims[0], f"it can't be written: {getattr(error, 'orig', None) or error}", now)
             return 0
         middle = len(claims) // 2
         return self._write(claims[:middle], now) + self._write(claims[middle:], now)

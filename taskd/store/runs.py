@@ -68,7 +68,7 @@ def add(session: Session, new: Sequence[NewRun]) -> dict[str, int]:
     added = session.execute(
         insert(RunRow).returning(RunRow.task_id, RunRow.id), [run.values() for run in new]
     )
-    ids = dict(added.tuples().all())
+    ids: dict[str, int] = {task_id: run_id for task_id, run_id in added}  # noqa: C416  rows aren't pairs to mypy
     messages = [(ids[run.task_id], run.message) for run in new if run.message is not None]
     outbox.put(session, messages, not_before=new[0].decided_at)
     return ids
