@@ -7,6 +7,7 @@ it was wrong itself.
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Annotated, Any
 from unicodedata import normalize
 from uuid import UUID, uuid5
@@ -25,6 +26,7 @@ _DATETIME = re.compile(
     r"(?:19[7-9]\d|2\d{3})-\d\d-\d\d[Tt ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:[Zz]|[+-]\d\d:\d\d)?",
     re.ASCII,
 )
+_MOST_FLAWS = 1000  # of one value: nobody reads more
 
 
 def uid_of(name: str) -> UUID:
@@ -65,7 +67,7 @@ def _label(key: str) -> str:
 def _json(value: object) -> object:
     found = [
         InitErrorDetails(type=PydanticCustomError("json", "{sentence}", {"sentence": s}), loc=at, input=None)
-        for at, s in flaws(value)
+        for at, s in islice(flaws(value), _MOST_FLAWS)
     ]
     if found:
         raise ValidationError.from_exception_data("json", found)

@@ -135,10 +135,18 @@ def _entries(root: str, real: str, blind: list[str]) -> Iterator[tuple[str, str]
             blind.append(f"{path}: {error.strerror}")
             continue
         for entry in entries:
-            shown = str(Path(path, entry.name))
-            if entry.is_dir() and _is_inside(target := os.path.realpath(entry.path), real):
+            shown, named = str(Path(path, entry.name)), entry.name.endswith(_SUFFIXES)
+            try:
+                is_folder, target = entry.is_dir(), os.path.realpath(entry)
+            except OSError as error:
+                if named:  # the reading of the file says why
+                    yield shown, entry.path
+                else:
+                    blind.append(f"{shown}: {error.strerror}")
+                continue
+            if is_folder and _is_inside(target, real):
                 folders.append((shown, target))
-            elif entry.is_dir() or entry.name.endswith(_SUFFIXES):
+            elif is_folder or named:
                 yield shown, entry.path
 
 
