@@ -43,6 +43,8 @@ def compose(app: Celery, order: Order, now: datetime, secret_keys: frozenset[str
     options.pop("ignore_result", None)
     serializer = options.pop("serializer", None) or app.conf.task_serializer
     route = app.amqp.router.route(options, order.task, args, order.kwargs, registered)
+    # The header says when it expires; `send_task` sets a time to live too, by which RabbitMQ would drop the message
+    # unseen. The worker drops it as well, and says so in the run's row.
     message = app.amqp.as_task_v2(
         order.task_id,
         order.task,
@@ -50,6 +52,7 @@ def compose(app: Celery, order: Order, now: datetime, secret_keys: frozenset[str
         order.kwargs,
         expires=now + timedelta(seconds=expires) if isinstance(expires, (int, float)) else expires,
         ignore_result=False,
+        reply_to=app.thread_oid,
         argsrepr=saferepr(redact(order.args, secret_keys), app.amqp.argsrepr_maxsize),
         kwargsrepr=saferepr(redact(order.kwargs, secret_keys), app.amqp.kwargsrepr_maxsize),
         origin=anon_nodename(),
@@ -68,8 +71,8 @@ def send(app: Celery, producer: Producer, name: str, message: Message) -> None:
     """Publish with the broker's confirmation; Celery's publish signals are sent. Raises what the transport raises."""
     options = dict(message.options)
     properties = options.pop("properties")
-    encoding = options.pop("content_encoding")
-    body = loads(message.body, options.pop("content_type"), encoding, accept=[options["serializer"]])
+    content_type, encoding = options.pop("content_type"), options.pop("content_encoding")
+    body = loads(message.body, content_type, encoding, accept=[content_type])
     app.amqp.send_task_message(
         producer,
         name,
