@@ -76,7 +76,7 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
         "rabbitmq": {
             "confirm_publish": True,
             "connect_timeout": 5,
-            "read_timeout": 10,  # also bounds the wait for a confirmation
+            "read_timeout": 10,  # also ends the wait for a confirmation
             "write_timeout": 10,
         },
     }
