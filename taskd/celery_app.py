@@ -35,7 +35,7 @@ def create_app(settings: Settings) -> Celery:
 def _conf(settings: Settings) -> dict[str, Any]:
     celery = settings.celery
     extra = dict(celery.conf)
-    options = _transport_options(settings) | extra.pop("broker_transport_options", {})
+    options = _transport_options(settings) | (extra.pop("broker_transport_options", None) or {})
     return {
         "broker_url": settings.broker_url.get_secret_value(),
         "broker_transport_options": options,

@@ -16,8 +16,11 @@ from taskd.errors import ConfigError
 
 _PREFIX = "TASKD_"
 _FOR_OTHERS = re.compile(
-    r"TASKD_(CONFIG|URL|TOKEN|TEST_.*"  # the command line's, and the tests'
-    r"|(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_.*)?))"  # Kubernetes' for a service named taskd-…
+    r"TASKD_(CONFIG|URL|TOKEN|TEST_\w+)=.*"  # the command line's, and the tests'
+    # Kubernetes' for services named taskd or taskd-…
+    r"|TASKD_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)=.*"
+    r"|TASKD_(\w+_)?PORT=(tcp|udp|sctp)://.*",
+    re.DOTALL,
 )
 
 SEED: dict[str, KeyPath] = {
@@ -73,12 +76,13 @@ def _dotenv(file: Path) -> dict[str, str]:
 
 def own_variables(variables: Variables) -> Given:
     """What the `TASKD_…` variables give, known or not: the models judge it."""
-    given = Given(_Environment({name: variables[name] for name in variables if _is_own(name)})())
-    for name in filter(_is_own, variables):
+    own = {name: value for name, value in variables.items() if _is_own(name, value)}
+    given = Given(_Environment(own)())
+    for name, value in own.items():
         path: KeyPath = tuple(name.removeprefix(_PREFIX).lower().split("__"))
         given.origins[path] = variables.origin(name)
         if path[0] not in Settings.model_fields:
-            given.tree[str(path[0])] = variables[name]
+            given.tree[str(path[0])] = value
             given.origins[path[:1]] = variables.origin(name)
     if isinstance(conf := given.get(("celery", "conf")), dict):
         given.tree["celery"]["conf"] = _decoded(conf)  # any Celery setting: its type is in how it is written
@@ -113,8 +117,8 @@ class _Environment(EnvSettingsSource):
         return {name.lower(): value for name, value in self._values.items()}
 
 
-def _is_own(name: str) -> bool:
-    return name.startswith(_PREFIX) and ("__" in name or not _FOR_OTHERS.fullmatch(name))
+def _is_own(name: str, value: str) -> bool:
+    return name.startswith(_PREFIX) and ("__" in name or not _FOR_OTHERS.fullmatch(f"{name}={value}"))
 
 
 def _decoded(value: Any) -> Any:

@@ -24,6 +24,15 @@ NOT_YET: frozenset[KeyPath] = frozenset(
     }
 )
 
+# Where pydantic's own words are about Python.
+_PLAINER = {
+    "string_type": "should be text; put it in quotes",
+    "string_sub_type": "should be text; put it in quotes",
+    "model_type": "should be a mapping of keys",
+    "dict_type": "should be a mapping of keys",
+    "tuple_type": "should be a list",
+}
+
 
 def explained(error: ValidationError, sources: Sequence[Given], known: Sequence[str]) -> Iterator[str]:
     """A sentence for each mistake, but for those in values that `known` speaks of already."""
@@ -36,16 +45,13 @@ def explained(error: ValidationError, sources: Sequence[Given], known: Sequence[
 
 
 def _reason(details: ErrorDetails, at: KeyPath) -> str:
-    match details["type"]:
-        case "extra_forbidden" if any(at == path[: len(at)] for path in NOT_YET):
-            return "not supported yet; remove it"
-        case "extra_forbidden":
-            return "unknown key" + _suggestion(at)
-        case "string_type" | "string_sub_type":
-            return "should be text; put it in quotes"
-        case "value_error":
-            return str(details["ctx"]["error"])
-    return details["msg"].replace("Input should", "should")
+    kind = details["type"]
+    if kind == "extra_forbidden":
+        later = any(at == path[: len(at)] for path in NOT_YET)
+        return "not supported yet; remove it" if later else f"unknown key{_suggestion(at)}"
+    if kind == "value_error":
+        return str(details["ctx"]["error"])
+    return _PLAINER.get(kind) or details["msg"].replace("Input should", "should")
 
 
 def keys_of(model: type[BaseModel], above: KeyPath = ()) -> Iterator[KeyPath]:

@@ -53,9 +53,8 @@ def _checked(check: Callable[[str], object]) -> AfterValidator:
     return AfterValidator(checked)
 
 
-Serializer = Literal[
-    "json", "msgpack"
-]  # never pickle or yaml: who can write to the broker could run anything
+# never pickle or yaml: who can write to the broker could run anything
+Serializer = Literal["json", "msgpack"]
 NullIfEmpty = BeforeValidator(lambda value: None if value == "" else value)
 Parsed = BeforeValidator(_parsed)
 Text = Annotated[str, Field(min_length=1)]
@@ -132,7 +131,10 @@ class Broker(Section):
 
 
 class Celery(Section):
-    """Celery's own settings; `task_time_limit` in seconds. With `app`, all but BaseTask's `task_max_retries` is that app's."""
+    """Celery's own settings; `task_time_limit` in seconds.
+
+    With `app`, all of it but `task_max_retries` (BaseTask's) is that app's to say.
+    """
 
     app: Annotated[str | None, NullIfEmpty] = None
     imports: Annotated[tuple[Text, ...], Parsed] = ("taskd.tasks",)
@@ -240,13 +242,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _production_has_a_broker(self) -> Self:
-        if (
-            self.environment == "prod"
-            and self.broker.url is None
-            and self.broker.kind not in {None, "rabbitmq"}
-        ):
+        named = None if self.broker.url else self.broker.kind
+        if self.environment == "prod" and named not in {None, "rabbitmq"}:
             raise ValueError(
-                f"broker.kind: production runs on rabbitmq, not {self.broker.kind}; remove it, or give broker.url"
+                f"broker.kind: production runs on rabbitmq, not {named}; remove it, or give broker.url"
             )
         return self
 
@@ -266,24 +265,21 @@ class Settings(BaseSettings):
     @property
     def broker_url(self) -> SecretStr:
         """The broker's URL for kombu."""
+        if self.broker.url:
+            return self.broker.url
         match self.broker_kind:
-            case _ if self.broker.url:
-                return self.broker.url
             case "redis":
                 return SecretStr(self.broker.redis.url())
             case "rabbitmq":
                 return SecretStr(self.broker.rabbitmq.url())
-        return SecretStr(f"files://{quote(str(self.state_dir / 'broker'))}")
+            case "files":
+                return SecretStr(f"files://{quote(str(self.state_dir / 'broker'))}")
 
     @property
     def database_url(self) -> SecretStr:
         """The database's URL for SQLAlchemy, with its driver."""
-        given = (
-            self.database.url.get_secret_value()
-            if self.database.url
-            else f"sqlite:///{self.state_dir}/taskd.db"
-        )
-        return SecretStr(sqlalchemy_url(given))
+        url = self.database.url or SecretStr(f"sqlite:///{self.state_dir}/taskd.db")
+        return SecretStr(sqlalchemy_url(url.get_secret_value()))
 
     @property
     def socket_path(self) -> Path:

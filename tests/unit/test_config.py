@@ -141,7 +141,9 @@ def test_what_others_put_into_the_environment_is_left_alone() -> None:
     kubernetes = {
         "TASKD_PORT": "tcp://10.0.0.1:8470",
         "TASKD_SERVICE_HOST": "10.0.0.1",
-        "TASKD_API_PORT_80_TCP": "x",
+        "TASKD_SERVICE_PORT_HTTP": "8470",
+        "TASKD_API_PORT_80_TCP": "tcp://10.0.0.1:80",
+        "TASKD_API_PORT_80_TCP_PORT": "80",
     }
     command_line = {"TASKD_URL": "http://127.0.0.1:8470", "TASKD_TOKEN": "t", "TASKD_CONFIG": ""}
     assert configured("", kubernetes | command_line) == configured()

@@ -94,7 +94,7 @@ def mistakes(text: str = "", environ: dict[str, str] | None = None) -> list[str]
         ("- a", "taskd.yaml: settings are a mapping"),
         ("a: [", "taskd.yaml:1:5: expected the node content, but found '<stream end>'"),
         ("a: \0", "can't read taskd.yaml: special characters are not allowed at character 3"),
-        ("broker:", "broker: should be a valid dictionary"),
+        ("broker:", "broker: should be a mapping of keys"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_its_place(text: str, sentence: str) -> None:
@@ -114,9 +114,16 @@ def test_a_mistake_is_one_sentence_with_its_place(text: str, sentence: str) -> N
         ("TASKD_BROKER__PROT", "x", "TASKD_BROKER__PROT: broker.prot: unknown key"),
         ("TASKD_BROKER_URL", "x", "TASKD_BROKER_URL: broker_url: unknown key, did you mean 'broker.url'?"),
         ("TASKD_HTTP__TOKENS", "[]", "TASKD_HTTP__TOKENS: http.tokens: not supported yet"),
+        (
+            "TASKD_REDIS_PORT",
+            "6380",
+            "TASKD_REDIS_PORT: redis_port: unknown key, did you mean 'broker.redis.port'?",
+        ),
+        ("TASKD_BROKER", "redis", "TASKD_BROKER: broker: should be a mapping of keys"),
+        ("TASKD_HTTP__ALLOWED_HOSTS", "{}", "http.allowed_hosts: should be a list"),
         ("TASKD_EVENTS__KEEP", "3d", "TASKD_EVENTS__KEEP: events: not supported yet"),
         ("TASKD_SCHEDULES__PATHS", "[1", "TASKD_SCHEDULES__PATHS: schedules.paths: is neither JSON nor a,b"),
-        ("TASKD_CELERY__CONF", "1", "TASKD_CELERY__CONF: celery.conf: should be a valid dictionary"),
+        ("TASKD_CELERY__CONF", "1", "TASKD_CELERY__CONF: celery.conf: should be a mapping of keys"),
         ("REDIS_PORT", "tcp://10.0.0.1:6379", "REDIS_PORT: broker.redis.port: should be a valid integer"),
         ("ENVIRONMENT", "production", "ENVIRONMENT: environment: should be 'dev' or 'prod'"),
     ],
