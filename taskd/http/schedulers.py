@@ -1,0 +1,248 @@
+"""`/api/v1/scheduler/schedulers`: look at schedules; start, pause, resume and trigger them."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from itertools import islice
+from typing import Annotated, Any, Literal, NamedTuple, get_args
+
+from kombu.exceptions import EncodeError
+from pydantic import AfterValidator, BeforeValidator, Field
+from sqlalchemy.orm import Session
+
+from taskd.dispatch import manual
+from taskd.errors import InvalidSchedule, NotAllowed
+from taskd.http import results, shapes
+from taskd.http.exchange import Answer, Context, Request
+from taskd.http.forms import Form, Instant, Json, Nothing, Paging, Repeatable, Sentence, body_of, query_of
+from taskd.http.problems import Problem
+from taskd.schedule.faults import did_you_mean
+from taskd.schedule.notes import note_of
+from taskd.schedule.policy import Timetable, fires_left
+from taskd.schedule.spec import ScheduleType
+from taskd.schedule.zones import zone
+from taskd.store import overrides, runs, schedule_pages, schedules
+from taskd.store.schedule_pages import ScheduleFilter, SortKey
+from taskd.store.tables import ScheduleRow
+
+BESIDE = 10  # coming occurrences and past runs that one schedule is shown with
+LONGEST_KEY = 255  # characters of an Idempotency-Key
+
+Override = Callable[[Session, ScheduleRow, str, str | None, datetime], None]
+
+
+class Sort(NamedTuple):
+    """An order of schedules, written as a column, with `-` in front where it descends."""
+
+    key: SortKey = "name"
+    descending: bool = False
+
+
+def _sort(text: object) -> Sort:
+    key = str(text).removeprefix("-")
+    for known in get_args(SortKey):
+        if key == known:
+            return Sort(known, str(text).startswith("-"))
+    hint = did_you_mean(key, get_args(SortKey)) or f": use {', '.join(get_args(SortKey))}"
+    raise ValueError(f"schedules can't be sorted by {key!r}{hint}")
+
+
+def _label(text: str) -> str:
+    key, colon, value = text.partition(":")
+    if not (key and colon and value) or set(key) & set('"\\'):
+        raise ValueError("must be key:value, the key without quotes or backslashes")
+    return text
+
+
+class _Filter(Form):
+    name: str | None = None
+    task: str | None = None
+    enabled: bool | None = None
+    paused: bool | None = None
+    state: Literal["quarantined", "completed", "ended", "disabled", "paused", "active"] | None = None
+    owner: Literal["file", "api"] | None = None
+    schedule_type: ScheduleType | None = None
+    label: Annotated[list[Annotated[str, AfterValidator(_label)]], Repeatable] = Field([])
+    sort: Annotated[Sort, BeforeValidator(_sort)] = Sort()
+
+    def wanted(self) -> ScheduleFilter:
+        """The filter as the store takes it."""
+        columns = self.model_dump(include=set(_Filter.model_fields) - {"label", "sort"})
+        return ScheduleFilter(**columns, labels=dict(label.split(":", 1) for label in self.label))
+
+
+class _Page(_Filter, Paging):
+    pass
+
+
+class _Coming(Form):
+    n: int = Field(BESIDE, ge=1, le=1000)
+    since: Instant | None = Field(None, alias="from")
+
+
+class _Reason(Form):
+    not_yet = ("until", "catch_up")
+    reason: Sentence | None = None
+
+
+class _Trigger(Form):
+    not_yet = ("overlap",)
+    args: Annotated[list[Any], Json] | None = None
+    kwargs: Annotated[dict[str, Any], Json] | None = None
+
+
+def page(context: Context, request: Request) -> Answer:
+    """The schedules that the filters let through, a page of them."""
+    form = query_of(_Page, request)
+    rows, total = context.database.read(
+        lambda session: schedule_pages.page(
+            session,
+            form.wanted(),
+            form.sort.key,
+            descending=form.sort.descending,
+            offset=(form.page - 1) * form.size,
+            limit=form.size,
+        )
+    )
+    links = {
+        "next": shapes.link(request, page=form.page + 1) if form.page * form.size < total else None,
+        "prev": shapes.link(request, page=form.page - 1) if form.page > 1 else None,
+    }
+    items = [shapes.schedule(row, context.secret_keys) for row in rows]
+    return Answer(200, shapes.page(items, total, form.page, form.size, links))
+
+
+def every(context: Context, request: Request) -> Answer:
+    """All schedules that the filters let through."""
+    form = query_of(_Filter, request)
+    query = schedule_pages.select_schedules(form.wanted(), form.sort.key, descending=form.sort.descending)
+    secret_keys = context.secret_keys
+    return Answer(
+        200,
+        context.database.read(
+            lambda session: [shapes.schedule(row, secret_keys) for row in session.scalars(query)]
+        ),
+    )
+
+
+def one(context: Context, request: Request) -> Answer:
+    """One schedule, with its next occurrences and its last runs."""
+    query_of(Nothing, request)
+
+    def look(session: Session) -> dict[str, Any]:
+        row = schedules.find(session, request.pk)
+        newest = [shapes.run(run, context.secret_keys) for run in runs.of_schedule(session, row, BESIDE)]
+        coming = _occurrences(row, max(request.now, row.cursor_at), BESIDE)
+        return shapes.schedule(row, context.secret_keys) | {"next": coming, "runs": newest}
+
+    return Answer(200, context.database.read(look))
+
+
+def coming(context: Context, request: Request) -> Answer:
+    """The next `n` occurrences after `from`, by default now: when it is due, or would be if it weren't paused."""
+    form = query_of(_Coming, request)
+    row = context.database.read(lambda session: schedules.find(session, request.pk))
+    since = form.since or max(request.now, row.cursor_at)
+    return Answer(200, {"items": _occurrences(row, since, form.n)})
+
+
+def history(context: Context, request: Request) -> Answer:
+    """The schedule's runs, as `/result/results` lists them."""
+    form = query_of(results.RunsQuery, request)
+    row = context.database.read(lambda session: schedules.find(session, request.pk))
+    return results.page_of(context, request, form, row.id)
+
+
+def start(context: Context, request: Request) -> Answer:
+    """Make it effective; 409 where a file says `enabled: false`."""
+    return _override(context, request, overrides.start)
+
+
+def pause(context: Context, request: Request) -> Answer:
+    """Keep it from firing until someone resumes it."""
+    return _override(context, request, overrides.pause)
+
+
+def resume(context: Context, request: Request) -> Answer:
+    """Let it fire again, from now on."""
+    return _override(context, request, overrides.resume)
+
+
+def trigger(context: Context, request: Request) -> Answer:
+    """Run it now; the same Idempotency-Key gives the same run."""
+    query_of(Nothing, request)
+    form = body_of(_Trigger, request)
+    key = _idempotency_key(request)
+
+    def work(session: Session) -> dict[str, Any]:
+        row = schedules.find(session, request.pk, lock=True)
+        try:
+            run = manual.trigger(
+                session,
+                context.app,
+                row,
+                request.actor,
+                request.now,
+                args=form.args,
+                kwargs=form.kwargs,
+                key=key,
+                secret_keys=context.secret_keys,
+            )
+        except EncodeError as error:
+            raise NotAllowed(
+                f"{row.name!r} can't be run: its message can't be serialised: {error}", row.path, row.line
+            ) from error
+        return {"id": run.id, "task_id": run.task_id, "status": run.status}
+
+    return Answer(202, _written(context, work))
+
+
+def _override(context: Context, request: Request, change: Override) -> Answer:
+    query_of(Nothing, request)
+    reason = body_of(_Reason, request).reason
+
+    def work(session: Session) -> dict[str, Any]:
+        row = schedules.find(session, request.pk, lock=True)
+        change(session, row, request.actor, reason, request.now)
+        return shapes.schedule(row, context.secret_keys)
+
+    return Answer(200, _written(context, work))
+
+
+def _written(context: Context, work: Callable[[Session], dict[str, Any]]) -> dict[str, Any]:
+    """Commit, then wake: an answer that says done is about what is on disk."""
+    outcome = context.database.write(work)
+    context.wake()
+    return outcome
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= LONGEST_KEY:
+        raise Problem(400, f"an Idempotency-Key has 1 to {LONGEST_KEY} characters")
+    return key
+
+
+def _occurrences(row: ScheduleRow, since: datetime, n: int) -> list[dict[str, Any]]:
+    """The next ones that its limits leave: in UTC, on the schedule's wall clock, and what the clocks do to them."""
+    counted = row.total_run_count - row.counted_from
+    left = fires_left(one_off=row.one_off, max_run_count=row.max_run_count, counted=counted)
+    try:
+        timetable = schedules.timetable_of(schedules.declared(row))
+        due = islice(_due(timetable, since), n if left is None else min(n, left))
+        return [
+            {
+                "scheduled_for": at.isoformat(),
+                "local": at.astimezone(zone(row.timezone)).isoformat(),
+                "note": note_of(timetable.trigger, at),
+            }
+            for at in due
+        ]
+    except InvalidSchedule:
+        return []  # it can't be evaluated: `state` says so, and why
+
+
+def _due(timetable: Timetable, since: datetime) -> Iterator[datetime]:
+    at = timetable.next_after(since)
+    while at is not None:
+        yield at
+        at = timetable.next_after(at)

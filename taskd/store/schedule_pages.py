@@ -1,0 +1,67 @@
+"""Lists of schedules: filtered, sorted, a page at a time; the same rows in the same order on every database."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy.orm import Session
+
+from taskd.store.tables import ScheduleRow
+
+SortKey = Literal[
+    "name", "id", "task", "state", "next_run_at", "last_run_at", "total_run_count", "created_at", "updated_at"
+]
+SORT_KEYS: tuple[SortKey, ...] = get_args(SortKey)
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleFilter:
+    """Which schedules: all that are living, or those for which everything that isn't None holds."""
+
+    name: str | None = None  # contained in the name; case counts
+    task: str | None = None
+    enabled: bool | None = None
+    paused: bool | None = None
+    state: str | None = None
+    owner: str | None = None
+    schedule_type: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def select_schedules(
+    wanted: ScheduleFilter, sort: SortKey = "name", *, descending: bool = False
+) -> Select[ScheduleRow]:
+    """The living schedules that are wanted. What has no value comes last, equals are in the order of their ids."""
+    column = getattr(ScheduleRow, sort)
+    order = column.desc() if descending else column.asc()
+    return select(ScheduleRow).where(*_conditions(wanted)).order_by(column.is_(None), order, ScheduleRow.id)
+
+
+def page(
+    session: Session,
+    wanted: ScheduleFilter,
+    sort: SortKey = "name",
+    *,
+    descending: bool = False,
+    offset: int = 0,
+    limit: int,
+) -> tuple[list[ScheduleRow], int]:
+    """The `limit` schedules after the first `offset`, and how many there are in all."""
+    query = select_schedules(wanted, sort, descending=descending).offset(offset).limit(limit)
+    total = session.scalar(select(func.count()).select_from(ScheduleRow).where(*_conditions(wanted)))
+    return list(session.scalars(query)), total or 0
+
+
+def _conditions(wanted: ScheduleFilter) -> list[ColumnElement[bool]]:
+    equal = ("task", "enabled", "state", "owner", "schedule_type")
+    values = {column: value for column in equal if (value := getattr(wanted, column)) is not None}
+    found: list[ColumnElement[bool]] = [ScheduleRow.deleted_at.is_(None)]
+    found += [getattr(ScheduleRow, column) == value for column, value in values.items()]
+    if wanted.paused is not None:
+        paused = ScheduleRow.paused_at.is_not(None)
+        found.append(paused if wanted.paused else ~paused)
+    if wanted.name:
+        # LIKE would ignore case on SQLite and know wildcards; this compares bytes on all three.
+        found.append(func.replace(ScheduleRow.name, wanted.name, "") != ScheduleRow.name)
+    return found + [ScheduleRow.labels[key].as_string() == value for key, value in wanted.labels.items()]
