@@ -16,6 +16,11 @@ def is_builtin(task_name: str | None) -> bool:
     return bool(task_name and task_name.startswith("celery."))
 
 
+def is_outside(request: Any) -> bool:
+    """Whether what a request does is no run: an eager call, or Celery's own machinery."""
+    return bool(getattr(request, "is_eager", False)) or is_builtin(getattr(request, "task", None))
+
+
 def is_recorded_start(task_name: str, request: Any) -> bool:
     """Whether a call is a worker's start of a message, as opposed to a direct, eager or nested call."""
     outside = request.called_directly or request.is_eager or is_builtin(task_name)

@@ -18,6 +18,7 @@ from taskd.errors import DatabaseUnavailable
 from taskd.store import workers
 from taskd.store.database import Database
 from taskd.store.workers import Worker
+from taskd.worker.calls import is_builtin
 from taskd.worker.connection import database_of, no_fork
 
 log = logging.getLogger("taskd.worker")
@@ -88,7 +89,11 @@ class Heart:
 
 def recorded_tasks(app: Celery) -> list[str]:
     """The names of the tasks whose runs are recorded."""
-    return sorted(name for name, task in app.tasks.items() if getattr(task, "taskd_recorded", False))
+    return sorted(
+        name
+        for name, task in app.tasks.items()
+        if getattr(task, "taskd_recorded", False) and not is_builtin(name)
+    )
 
 
 @signals.worker_init.connect

@@ -29,7 +29,7 @@ from taskd.clock import monotonic, now
 from taskd.errors import DatabaseUnavailable
 from taskd.store import claims
 from taskd.store.claims import Call, Outcome, Start, Verdict
-from taskd.worker.calls import CLAIM, STARTED_AT, call_of, claim_of, generation_of, is_builtin
+from taskd.worker.calls import CLAIM, STARTED_AT, call_of, claim_of, generation_of, is_outside
 from taskd.worker.connection import database_of, patiently, settings_of
 from taskd.worker.life import incarnation
 from taskd.worker.meta import meta_of
@@ -130,7 +130,7 @@ class Recording:
 
     def record(self, task_id: str, result: Any, state: str, traceback: str | None, request: Any) -> None:
         """Write what happened to the row of `task_id`; whatever goes wrong with that is logged, not raised."""
-        if state in {states.STARTED, states.RECEIVED} or is_builtin(getattr(request, "task", None)):
+        if state in {states.STARTED, states.RECEIVED} or is_outside(request):
             return  # the claim has written STARTED
         try:
             self._record(task_id, result, state, traceback, request)
@@ -190,7 +190,7 @@ class Recording:
         database, what = database_of(self.app), f"the record {status} of {task_id}"
         try:
             if not patiently(lambda: database.write(work), patience, what):
-                log.info("%s changed nothing: the run has ended, or is another's", what)
+                log.debug("%s changed nothing: the run has ended, or is another's", what)
         except (DatabaseUnavailable, SQLAlchemyError) as error:
             log.error("%s is lost: %s", what, error)  # noqa: TRY400  one line; the driver's frames say no more
 

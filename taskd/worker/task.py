@@ -9,6 +9,7 @@ no patching. Direct, eager and nested calls just run.
 | returns, raises, retries               | Celery tells the recorder                                           |
 | raises Ignore                          | IGNORED; after `self.replace()` the row waits for the replacement   |
 | raises Reject(requeue=True)            | back to the broker, the claim given back                            |
+| is terminated (cold stop, lost broker) | the same, unless the main process says how it ends                  |
 | raises SystemExit or MemoryError       | FAILURE: they would end the worker, or its child, with other tasks  |
 | database away before it starts, 30 s   | back to the broker, if the broker still has it; else it just starts |
 """
@@ -93,13 +94,16 @@ class BaseTask(Task):  # type: ignore[type-arg]  # the stub is generic, the clas
             self.backend.ignored(request, replaced=hasattr(request, REPLACED))
             raise
         except Reject as rejected:
-            if getattr(rejected, "requeue", False) and self.acks_late:
-                self.backend.give_back(request)
+            if getattr(rejected, "requeue", False):
+                self._give_back(request)
             raise
         except (WorkerShutdown, WorkerTerminate):
             raise
         except SystemExit as error:
-            if terminate_handler_fired():  # billiard's own end of a terminated child
+            if (
+                terminate_handler_fired()
+            ):  # billiard's own end of this child; if it is final, its parent says so
+                self._give_back(request)
                 raise
             raise TaskAborted(f"the task called sys.exit({error.code!r})") from error
         except MemoryError as error:
@@ -109,6 +113,10 @@ class BaseTask(Task):  # type: ignore[type-arg]  # the stub is generic, the clas
         """Remember that the run goes on: custom headers don't reach the replacement."""
         setattr(self.request, REPLACED, True)
         return super().on_replace(sig)
+
+    def _give_back(self, request: Any) -> None:
+        if self.acks_late:  # else the broker has forgotten the message
+            self.backend.give_back(request)
 
     def _claim(self, request: Any) -> None:
         """Raises Ignore for a copy that must not start, Reject where nobody can say whether it may."""

@@ -1,0 +1,119 @@
+"""kill -9, a database that is away, shutdowns: nothing is lost, nothing starts twice, and the rows say so.
+
+Effects are counted outside the database: one line in a file for each body that starts.
+"""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from taskd.clock import now
+from taskd.dispatch.sweeper import PATIENCE, Sweeper
+from taskd.store import workers
+from tests.integration.workers import Site, StartWorker, Worker, running
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
+
+
+@pytest.fixture
+def start(site: Site) -> Iterator[StartWorker]:
+    with running(site) as start:
+        yield start
+
+
+def sweep_until_patience_ends(site: Site) -> int:
+    sweeper, lost = Sweeper(site.database, fence=lambda session: None), 0
+    for seconds in range(int(PATIENCE) + 2):
+        lost += sweeper.sweep(float(seconds), now())
+    return lost
+
+
+def kill_main_process_only(worker: Worker) -> None:
+    worker.process.kill()
+    worker.process.wait(10)
+
+
+@pytest.mark.parametrize("kill", [Worker.kill, kill_main_process_only])
+def test_a_killed_worker_loses_what_it_had_begun_and_nothing_else(
+    site: Site, start: StartWorker, kill: object
+) -> None:
+    first = start("prefork", "w1", "--prefetch-multiplier", "4")
+    begun = [site.send("t.effect", 60) for _ in range(2)]
+    for task_id in begun:
+        site.becomes(task_id, "STARTED")
+    taken = [site.send("t.effect") for _ in range(6)]
+    eventually(lambda: any(first.said(f"[{task_id}] received") for task_id in taken))
+    assert callable(kill)
+    kill(first)
+
+    start("prefork", "w2")
+    for task_id in taken:
+        site.becomes(task_id, "SUCCESS")
+    for task_id in begun:
+        eventually(lambda task_id=task_id: (row := site.row(task_id)) and row.detail == {"refused": 1})
+    assert Counter(site.started()) == Counter(begun + taken)
+
+    assert sweep_until_patience_ends(site) == 2
+    for task_id in begun:
+        row = site.becomes(task_id, "LOST")
+        assert row.detail is not None
+        assert row.detail["reason"] == "worker lost"
+        assert row.detail["worker"] == "w1@test"
+    assert Counter(site.started()) == Counter(begun + taken)
+
+
+def test_a_worker_stopped_warmly_finishes_what_it_had_begun(site: Site, start: StartWorker) -> None:
+    worker = start()
+    task_id = site.send("t.effect", 2)
+    site.becomes(task_id, "STARTED")
+    worker.stop()
+    assert site.becomes(task_id, "SUCCESS").result == "done"
+
+
+def test_what_a_cold_stop_interrupts_runs_again(site: Site, start: StartWorker) -> None:
+    worker = start()
+    task_id = site.send("t.once_long")
+    site.becomes(task_id, "STARTED")
+    os.kill(worker.process.pid, signal.SIGQUIT)
+    site.becomes(task_id, "PENDING")
+    worker.process.wait(30)
+    start("prefork", "w2")
+    assert site.becomes(task_id, "SUCCESS").result == "done"
+    assert site.started().count(task_id) == 2
+
+
+def test_a_long_task_on_a_busy_solo_worker_is_not_taken_for_lost(site: Site, start: StartWorker) -> None:
+    start("solo")
+    task_id = site.send("t.effect", 8)
+    site.becomes(task_id, "STARTED")
+    sweeper = Sweeper(site.database, fence=lambda session: None)
+    for step in range(3):  # each sweep sees a new beat, so a day may pass between them
+        before = beats(site)
+        eventually(lambda before=before: beats(site) != before)
+        assert sweeper.sweep(step * PATIENCE / 3, now()) == 0
+    assert site.becomes(task_id, "SUCCESS")
+
+
+def beats(site: Site) -> object:
+    return site.database.read(workers.beats)
+
+
+@pytest.mark.parametrize("decided", [True, False], ids=["decided", "adhoc"])
+def test_records_wait_for_a_database_that_is_locked(site: Site, start: StartWorker, decided: bool) -> None:
+    worker = start()
+    waits = site.decide("t.effect") if decided else str(uuid4())
+    with site.database.engine.connect().execution_options(taskd_write=True) as connection, connection.begin():
+        site.publish("t.effect", waits, decided=decided)
+        eventually(lambda: worker.said("waits for the database"), within=20)
+        assert site.started() == []
+    assert site.becomes(waits, "SUCCESS", within=30).result == "done"
+    assert site.started() == [waits]
