@@ -8,7 +8,8 @@ Links      followed as long as they stay in the root, which is resolved once a r
 
 What happens to a file                       What the reading says
 unreadable, a link outwards, a FIFO, huge    a problem of that file; the others are read
-being written, or gone between list and open a problem of that file, until the next reading
+being written, gone between list and open,   a problem of that file, until the next reading
+emptied (many write by truncating first)
 """
 
 import os
@@ -107,6 +108,9 @@ class Tree:
         if kept and same and kept.trusted:
             return kept.reading
         data = _content(at, signature)
+        if kept and kept.reading.schedules and not data and not same:
+            self._remembered[path] = kept._replace(signature=signature, trusted=False)
+            raise _Unusable("is empty: its schedules are deleted if it still is at the next reading")
         unchanged = kept is not None and kept.reading.digest == digest_of(data)
         reading = kept.reading if kept and unchanged else read_file(data, path, self._timezone)
         self._remembered[path] = _Remembered(signature, same, reading)

@@ -118,6 +118,8 @@ class _File:
     def read(self, root: yaml.Node) -> None:
         sections = {}
         for key, key_node, node in self._pairs(root, "a schedule file"):
+            if len(self._problems) > MAX_PROBLEMS:
+                return
             if key in _SECTIONS:
                 sections[key] = node
             else:

@@ -123,6 +123,16 @@ def test_what_is_left_out_equals_the_default_spelled_out() -> None:
 
 
 @pytest.mark.parametrize(
+    "keys",
+    [{"date": "2026-12-31T23:30:00.25"}, {"interval": "1h", "start_time": "2026-01-01T00:00", "queue": "q"},
+     {"crontab": "0 0 */2 * mon", "day_match": "or", "labels": {"a": "b"}, "headers": {"a": [1]}}],
+)  # fmt: skip
+def test_a_spec_written_as_json_reads_back_the_same(keys: Any) -> None:
+    written = json.loads(spec(**keys).model_dump_json())
+    assert ScheduleSpec.read(written, "UTC") == spec(**keys)
+
+
+@pytest.mark.parametrize(
     "edit",
     [{"task": "u"}, {"interval": 61}, {"timezone": "UTC"}, {"args": [1]}, {"queue": "q"}, {"labels": {"a": "b"}},
      {"enabled": False}, {"kwargs": {"a": 1}}, {"expires": 1}, {"description": "d"}, {"max_run_count": 1}],

@@ -333,6 +333,21 @@ def test_a_file_that_is_being_written_is_seen_at_the_next_reading(
     assert names(tree.read()) == {"root/a.yaml": ["b"]}
 
 
+def test_an_emptied_file_keeps_its_schedules_until_it_is_seen_twice(root: Path) -> None:
+    (root / "a.yaml").write_text(ONE)
+    tree = Tree("root", "UTC")
+    tree.read()
+    (root / "a.yaml").write_text("")
+    first = tree.read()
+    assert first.files["root/a.yaml"].broken
+    assert problems(first) == [
+        "root/a.yaml:1:1: is empty: its schedules are deleted if it still is at the next reading"
+    ]
+    second = tree.read()
+    assert (problems(second), names(second)) == ([], {"root/a.yaml": []})
+    assert second.changed == {"root/a.yaml"}
+
+
 def test_names_that_cannot_be_shown_are_a_problem_not_a_crash(root: Path) -> None:
     Path(os.fsdecode(b"root/\xff.yaml")).write_text(ONE)
     (root / "a\nb.yaml").write_text(ONE)

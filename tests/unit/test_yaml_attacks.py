@@ -68,7 +68,6 @@ def composer(request: pytest.FixtureRequest) -> Any:
         ("\ufeffa: 1".encode("utf-32be"), 1, 1, "is encoded in UTF-32: save it as UTF-8"),
         (b"#" * (1024 * 1024 + 1), 1, 1, "is larger than 1 MiB: split it"),
     ],
-    ids=lambda value: None,
 )  # fmt: skip
 def test_an_attack_is_one_error(data: bytes, line: int, column: int, sentence: str, composer: Any) -> None:
     with pytest.raises(InvalidYaml, match=f"^{re.escape(sentence)}$") as caught:
@@ -115,12 +114,14 @@ def test_huge_numbers_cost_nothing() -> None:
 @pytest.mark.parametrize(
     "data",
     [
+        b"\n".join(b"schedul%d:" % n for n in range(60_000)),
+        b"schedules: {a: {%s}}" % b", ".join([b"a: 1"] * 100_000),
         b"schedules: {a: {%s}}" % b", ".join(b"crontab%d: 1" % n for n in range(60_000)),
         b"schedules: {%s}" % b", ".join(b"n%d: {timezone: Asia/Shangha%d}" % (n, n) for n in range(20_000)),
         b"schedules: {a: {task: t, interval: 9, args: [%s]}}" % b",".join([b".nan"] * 200_000),
         b"schedules: {a: {%s: 1, task: %s}}" % (b"k" * 500_000, b"t" * 500_000),
     ],
-    ids=["unknown keys", "unknown zones", "no JSON", "long names"],
+    ids=["unknown sections", "duplicates", "unknown keys", "unknown zones", "no JSON", "long names"],
 )
 def test_a_flood_of_errors_is_cut_off(data: bytes) -> None:
     started = time.perf_counter()
