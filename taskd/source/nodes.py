@@ -27,7 +27,10 @@ MAX_DEPTH = 32
 MAX_EXPANSION = 10
 
 CORE = "tag:yaml.org,2002:"
-STR, MAP, SEQ, PLAIN = f"{CORE}str", f"{CORE}map", f"{CORE}seq", "plain"
+STR, MAP, SEQ = f"{CORE}str", f"{CORE}map", f"{CORE}seq"
+PLAIN = "plain"
+"""Instead of a tag: a scalar without quotes and tag. Compared by identity, since a file may write `!<plain>`."""
+
 _REFUSED = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16", b"\0\0\xfe\xff": "UTF-32"}
 
@@ -161,23 +164,22 @@ def _syntax_error(error: yaml.MarkedYAMLError, text: str) -> InvalidYaml:
     mark = error.problem_mark or error.context_mark
     if mark is None:
         return InvalidYaml(f"is not YAML: {error}")
-    if isinstance(error, yaml.composer.ComposerError) and "single document" in str(error.context):
-        return InvalidYaml(
-            "a second document begins here: one file is one document", mark.line + 1, mark.column + 1
-        )
     sentence = f"{error.problem}{_context(error)}"
-    if error.context_mark is not None and "alias" in str(error.context):
+    if "single document" in str(error.context):
+        sentence = "a second document begins here: one file is one document"
+    elif error.context_mark is not None and "scanning an alias" in str(error.context):
         mark, sentence = error.context_mark, "a value that begins with * must be in quotes"
+    elif "cannot start any token" in sentence:
+        sentence = _first_character(text, mark) or sentence
+    return InvalidYaml(sentence, mark.line + 1, mark.column + 1)
+
+
+def _first_character(text: str, mark: Any) -> str | None:
     lines = text.split("\n")
     char = lines[mark.line][mark.column : mark.column + 1] if mark.line < len(lines) else ""
-    if "cannot start any token" in sentence:
-        hint = (
-            "indent with spaces, not tabs"
-            if char == "\t"
-            else f"a value that begins with {char} must be in quotes"
-        )
-        sentence = hint if char else sentence
-    return InvalidYaml(sentence, mark.line + 1, mark.column + 1)
+    if char == "\t":
+        return "indent with spaces, not tabs"
+    return f"a value that begins with {char} must be in quotes" if char else None
 
 
 def _context(error: yaml.MarkedYAMLError) -> str:
@@ -208,9 +210,8 @@ def _check_aliases(root: yaml.Node) -> None:
             under_way.remove(id(node))
             finished.append(node)
             size[id(node)] = 1 + sum(size[id(child)] for child in children)
-            height[id(node)] = bool(isinstance(node, yaml.CollectionNode)) + max(
-                (height[id(child)] for child in children), default=0
-            )
+            below = max((height[id(child)] for child in children), default=0)
+            height[id(node)] = below + isinstance(node, yaml.CollectionNode)
             if height[id(node)] > MAX_DEPTH:
                 raise InvalidYaml.at(node, f"is nested deeper than {MAX_DEPTH} levels with its aliases")
         elif id(node) in under_way:

@@ -4,7 +4,7 @@ Truth      the content. (size, mtime, inode, …) only saves reading it, once it
            within the same tick of the file system's clock leaves them as they were
 Absence    proves nothing while `error` is set: the root, or a folder in it, couldn't be listed
 Links      followed as long as they stay in the root, which is resolved once a reading: ConfigMaps and git-sync
-           swap a link to change all files at once. A root that was swapped meanwhile is an error, and read anew
+           swap a link to change all files at once. A root that is swapped meanwhile is read anew
 
 What happens to a file                       What the reading says
 unreadable, a link outwards, a FIFO, huge    a problem of that file; the others are read
@@ -141,13 +141,12 @@ def _entries(root: str, real: str, blind: list[str]) -> Iterator[tuple[str, str]
         for entry in entries:
             shown, named = str(Path(path, entry.name)), entry.name.endswith(_SUFFIXES)
             try:
-                is_folder, target = entry.is_dir(), os.path.realpath(entry)
+                is_folder = entry.is_dir()
             except OSError as error:
-                if named:  # the reading of the file says why
-                    yield shown, entry.path
-                else:
+                is_folder = False
+                if not named:  # else the reading of the file says why
                     blind.append(f"{shown}: {error.strerror}")
-                continue
+            target = os.path.realpath(entry)
             if is_folder and _is_inside(target, real):
                 folders.append((shown, target))
             elif is_folder or named:

@@ -7,6 +7,7 @@ Only `true` and `false` are booleans, only plain decimal, 0x, 0o and float forms
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 import yaml
@@ -18,6 +19,8 @@ from taskd.source.nodes import CORE, MAP, PLAIN, SEQ, STR, place
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|\.inf)|\.nan")
 _WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
+_FLOAT_TAG = f"{CORE}float"
+_TAGGED = {f"{CORE}null": (NoneType,), f"{CORE}bool": (bool,), f"{CORE}int": (int,), _FLOAT_TAG: (int, float)}
 _MAY_BE_NUMBER = frozenset("-+.0123456789")
 
 
@@ -40,7 +43,7 @@ class Values:
     def read(self, node: yaml.Node) -> Any:
         """None, bool, int, float, str, list or dict; UNREADABLE where a flaw was noted."""
         tag, value = node.tag, node.value
-        if tag == PLAIN and value[:1] not in _MAY_BE_NUMBER:
+        if tag is PLAIN and value[:1] not in _MAY_BE_NUMBER:
             return _WORDS.get(value, value)
         if tag == STR and isinstance(value, str):
             return value
@@ -58,7 +61,7 @@ class Values:
             if not isinstance(key, str):
                 if key is not UNREADABLE:
                     self.flaws.append((key_node, "a key must be a string: put it in quotes"))
-            elif key == "<<" and key_node.tag == PLAIN:
+            elif key == "<<" and key_node.tag is PLAIN:
                 self.flaws.append(
                     (key_node, "merge keys aren't supported: what schedules share goes into defaults")
                 )
@@ -71,23 +74,12 @@ class Values:
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         value = plain(node.value)
-        match node.tag.removeprefix(CORE):
-            case "plain":
-                pass
-            case "null" if value is None:
-                pass
-            case "bool" if isinstance(value, bool):
-                pass
-            case "int" if isinstance(value, int) and not isinstance(value, bool):
-                pass
-            case "float" if isinstance(value, int | float) and not isinstance(value, bool):
-                value = float(value)
-            case _:
-                return self._bad_tag(node)
-        if isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
+        if node.tag is not PLAIN and type(value) not in _TAGGED.get(node.tag, ()):
+            return self._bad_tag(node)
+        if type(value) is int and not INT_MIN <= value <= INT_MAX:
             self.flaws.append((node, "an integer must fit in 64 bits: put it in quotes"))
             return UNREADABLE
-        return value
+        return float(value) if node.tag == _FLOAT_TAG else value
 
     def _bad_tag(self, node: yaml.Node) -> Unreadable:
         tag = node.tag.replace(CORE, "!!")

@@ -160,10 +160,10 @@ class _File:
                 self.report(name_node, f"a file declares at most {MAX_SCHEDULES} schedules: split it")
             if len(lines) == MAX_SCHEDULES or len(self._problems) > MAX_PROBLEMS:
                 return
-            line, _ = place(name_node)
-            first = lines.setdefault(normalize("NFC", name), line)
-            if first != line:
-                self.report(name_node, f"is the same name as on line {first}", name)
+            line = lines.get(same := normalize("NFC", name))
+            if line is not None:
+                self.report(name_node, f"is the same name as on line {line}", name)
+            lines[same], _ = place(name_node)
             self._read_schedule(name, name_node, body)
 
     def _read_schedule(self, name: str, name_node: yaml.Node, body: yaml.Node) -> None:
