@@ -88,11 +88,8 @@ class Channel(virtual.Channel):
         properties, name = message["properties"], self._next_name(message)
         content, persistent = dumps(message).encode(), properties.get("delivery_mode") != TRANSIENT
         while not self.folder.put(as_file_name(queue), name, content, persistent=persistent):
-            exchange, routing_key = (
-                properties["delivery_info"]["exchange"],
-                properties["delivery_info"]["routing_key"],
-            )
-            if exchange and queue not in self._lookup(exchange, routing_key):
+            route = properties["delivery_info"]
+            if route["exchange"] and queue not in self._lookup(route["exchange"], route["routing_key"]):
                 return  # deleted since the exchange was asked: AMQP drops it too
             self.folder.make_queue(as_file_name(queue))
 
@@ -103,7 +100,7 @@ class Channel(virtual.Channel):
     def _next_name(self, message: Any) -> str:
         """Sorts by priority, then in the order of this channel; unique over processes and reboots."""
         self._stamp = max(self._stamp + 1, round(clock.now().timestamp() * 1_000_000))
-        task_id = as_file_name(str(message["properties"].get("correlation_id") or "message"))[:64]
+        task_id = as_file_name(str(message["properties"].get("correlation_id") or "message"))[:40]
         priority = self._get_message_priority(message, reverse=True)
         return f"{priority}-{self._stamp:017d}-{task_id}-{secrets.token_hex(4)}"
 
@@ -118,10 +115,9 @@ class Channel(virtual.Channel):
                 try:
                     return self._read(taken)
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    logger.error(  # noqa: TRY400 the sentence says it all
-                        "queue %s: message can't be read (%s); set aside as %s",
-                        queue, error, self.folder.set_aside(taken),
-                    )  # fmt: skip
+                    kept = self.folder.set_aside(taken)
+                    # TRY400: the reader needs the file, not our stack
+                    logger.error("queue %s: message can't be read (%s); set aside as %s", queue, error, kept)  # noqa: TRY400
         raise Empty
 
     def _ready(self, queue: str) -> Iterator[str]:
@@ -288,9 +284,12 @@ class Transport(virtual.Transport):
         """Give back what dead consumers took and collect what they left, at most once a second."""
         if now or clock.monotonic() >= self._tidy_at:
             self.folder.close_abandoned_inboxes()
-            with self.folder.left_over_queues() as queues:
-                for queue in queues:
-                    Exchanges(self.folder).unbind_queue(unquote(queue))
-                    self.folder.delete_queue(queue)
+            if (
+                self.folder.left_over_queues()
+            ):  # asked again below; the lock is for the rare case that some are
+                with self.folder.users_locked():
+                    for queue in self.folder.left_over_queues():
+                        Exchanges(self.folder).unbind_queue(unquote(queue))
+                        self.folder.delete_queue(queue)
             self.folder.remove_stale_drafts(clock.now().timestamp())
             self._tidy_at = clock.monotonic() + TIDY_EVERY

@@ -90,6 +90,13 @@ def _names(folder: Path) -> list[str]:
     return os.listdir(folder)  # noqa: PTH208 a Path for each of 100,000 messages takes ten times as long
 
 
+def _names_if_any(folder: Path) -> list[str]:
+    try:
+        return _names(folder)
+    except FileNotFoundError:
+        return []
+
+
 def _sync(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -142,17 +149,14 @@ class Folder:
     def delete_queue(self, queue: str) -> None:
         """Remove `queue` with what is ready in it, at one instant for everybody."""
         grave = self.path("new", uuid.uuid4().hex)
-        shutil.rmtree(self.path("temporary", queue), ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):  # somebody else has just done it
             self.path("queues", queue).rename(grave)
             shutil.rmtree(grave)
+        shutil.rmtree(self.path("temporary", queue), ignore_errors=True)
 
     def ready(self, queue: str) -> list[str]:
         """The messages waiting in `queue`, in no order; none if there is no such queue."""
-        try:
-            return _names(self.path("queues", queue))
-        except FileNotFoundError:
-            return []
+        return _names_if_any(self.path("queues", queue))
 
     def put(self, queue: str, message: str, content: bytes, *, persistent: bool) -> bool:
         """Make the message ready, on disk when this returns if `persistent`; False: no such queue."""
@@ -204,7 +208,7 @@ class Folder:
 
     def set_aside(self, taken: str) -> Path:
         """Move a taken message that can't be read to where a human may look at it."""
-        return self.path("unacked", taken).rename(self.path("broken", as_file_name(taken)))
+        return self.path("unacked", taken).rename(self.path("broken", Path(taken).name))
 
     def give_back(self, taken: str) -> None:
         """Make a taken message ready again, marked, in its old place; not from a forked copy of its owner."""
@@ -238,7 +242,7 @@ class Folder:
 
     def use_temporary(self, queue: str, inbox: str | None = None) -> None:
         """Note that `queue` goes with its last user, and that `inbox` is one."""
-        with self._temporary():
+        with self.users_locked():
             self.path("temporary", queue).mkdir(exist_ok=True)
             if inbox:
                 self.path("temporary", queue, inbox).touch()
@@ -247,16 +251,16 @@ class Folder:
         """Whether `queue` goes with its last user."""
         return self.path("temporary", queue).is_dir()
 
-    @contextlib.contextmanager
-    def left_over_queues(self) -> Iterator[list[str]]:
-        """The temporary queues whose users are all gone; nobody new can use one meanwhile."""
-        with self._temporary():
-            alive = set(_names(self.path("unacked")))
-            users = {queue: _names(self.path("temporary", queue)) for queue in _names(self.path("temporary"))}
-            yield [queue for queue, inboxes in users.items() if inboxes and alive.isdisjoint(inboxes)]
+    def left_over_queues(self) -> list[str]:
+        """The temporary queues that had users, none of whom is left."""
+        alive = set(_names(self.path("unacked")))
+        temporary = self.path("temporary")
+        users = {queue: _names_if_any(temporary / queue) for queue in _names(temporary)}
+        return [queue for queue, inboxes in users.items() if inboxes and alive.isdisjoint(inboxes)]
 
     @contextlib.contextmanager
-    def _temporary(self) -> Iterator[None]:
+    def users_locked(self) -> Iterator[None]:
+        """Nobody else begins to use a temporary queue, or removes one, meanwhile."""
         descriptor = os.open(self.path("temporary"), os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
