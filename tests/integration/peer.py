@@ -43,9 +43,9 @@ def consume(*, ack: bool) -> None:
 
     @consumer.register_callback
     def received(body: object, message: object) -> None:
+        say(json.dumps(body))
         if ack:
             message.ack()
-        say(json.dumps(body))
 
     with consumer:
         poll()  # Redis subscribes to a fanout only now

@@ -180,6 +180,22 @@ def test_a_killed_consumers_messages_come_back_though_its_child_lives_on(
         os.kill(child, signal.SIGKILL)
 
 
+def test_killing_one_consumer_after_another_loses_nothing(
+    connection: Connection, files_broker: Broker, peer: StartPeer
+) -> None:
+    queue = files_broker.queue()
+    publish(connection, queue, *range(2000), delivery_mode="transient")
+    workers = []
+    for _ in range(8):
+        workers.append(peer("work", queue))
+        workers[-1].prints(20)
+        workers[-1].kill()
+    workers.append(peer("work", queue))
+    wanted = {str(number) for number in range(2000)}
+    eventually(lambda: wanted <= {line for worker in workers for line in worker.lines()}, within=30)
+    assert length(connection, queue) == 0
+
+
 def test_a_forked_child_leaves_its_parents_messages_alone(
     connection: Connection, files_broker: Broker
 ) -> None:
