@@ -193,7 +193,7 @@ def test_killing_one_consumer_after_another_loses_nothing(
     workers.append(peer("work", queue))
     wanted = {str(number) for number in range(2000)}
     eventually(lambda: wanted <= {line for worker in workers for line in worker.lines()}, within=30)
-    assert length(connection, queue) == 0
+    eventually(lambda: length(connection, queue) == 0)
 
 
 def test_a_forked_child_leaves_its_parents_messages_alone(
