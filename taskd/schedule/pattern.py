@@ -91,12 +91,9 @@ class Pattern:
         if high <= low:
             return 0
         (first, since), (last, until) = divmod(low, DAY), divmod(high, DAY)
-        count = self._count_days(first, last) * self._per_day
-        if since and self._day_from(first) == first:
-            count -= self._rank(since)
-        if until and self._day_from(last) == last:
-            count += self._rank(until)
-        return count
+        days = self._count_days(first, last)
+        opening, closing = self._count_days(first, first + 1), self._count_days(last, last + 1)
+        return days * self._per_day - opening * self._rank(since) + closing * self._rank(until)
 
     def ever_matches(self) -> bool:
         """Whether any day matches: 28 years between two skipped leap years show every kind of year."""

@@ -17,7 +17,7 @@ FIRST, LAST = (
 
 _BLOCK = 32 * 86400
 # No zone has ever kept an offset for less than 95 hours (Freetown, 1939), nor changed it by more than 24.
-_STEP = 86400 // 2
+_STEP = 86400
 _LONGEST_SHIFT = 86400
 
 
@@ -60,12 +60,13 @@ def _stretch(name: str, start: int, end: int, changes: list[int]) -> Stretch:
 
 def _changes(name: str, start: int, end: int) -> list[int]:
     """The instants in (start, end) at which the offset changes."""
-    changes = []
-    for low in range(start, end, _STEP):
-        high = min(low + _STEP, end - 1)
-        if _offset(name, low) != _offset(name, high):
-            changes.append(_change(name, low, high))
-    return changes
+    marks = [*range(start, end - 1, _STEP), end - 1]
+    offsets = [_offset(name, mark) for mark in marks]
+    return [
+        _change(name, low, high)
+        for (low, before), (high, after) in pairwise(zip(marks, offsets, strict=True))
+        if before != after
+    ]
 
 
 def _change(name: str, low: int, high: int) -> int:

@@ -1,5 +1,6 @@
 """The evaluator against a brute-force reading of the same crontabs, around the transitions of real zones."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import cycle, islice
@@ -7,6 +8,7 @@ from zoneinfo import available_timezones
 
 import pytest
 
+from taskd.schedule import stretches, timing
 from taskd.schedule.timing import count_between, last_until, next_after
 from taskd.schedule.trigger import Crontab, Dst
 from tests.unit.oracle import follows_the_clock, occurrences, transitions
@@ -178,6 +180,25 @@ def test_overrides_agree_with_the_oracle(gap: str, overlap: str) -> None:
 def test_day_match_and_agrees_with_the_oracle(expression: str) -> None:
     start = datetime(2044, 2, 1, tzinfo=UTC)
     agree(Crontab(expression, "Europe/Berlin", day_match="and"), start, start + 70 * DAY)
+
+
+@pytest.fixture
+def blocks_of_half_an_hour(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    remembered = (stretches._stretches, timing._next_after, timing._last_until)
+    monkeypatch.setattr(stretches, "_BLOCK", 1800)
+    for function in remembered:
+        function.cache_clear()
+    yield
+    for function in remembered:
+        function.cache_clear()
+
+
+@pytest.mark.usefixtures("blocks_of_half_an_hour")
+@pytest.mark.parametrize(("zone", "change"), HARD[:8], ids=str)
+def test_where_the_search_cuts_time_into_blocks_makes_no_difference(zone: str, change: datetime) -> None:
+    start, end = change.replace(tzinfo=UTC) - DAY / 4, change.replace(tzinfo=UTC) + DAY / 4
+    for expression in WILDCARD[::4] + FIXED[::2]:
+        agree(Crontab(expression, zone), start, end)
 
 
 @cache
