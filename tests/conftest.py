@@ -3,8 +3,12 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests import services
+
+settings.register_profile("taskd", deadline=None)  # a loaded machine is no finding
+settings.load_profile("taskd")
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@
     5L (or L5)  5#2                                            the month's last Friday, its second
     H  H(0-29)  H/15                                           a value hashed from an identity, see resolve_hash
 
-croniter's reading isn't used: it takes `59-59` for the whole field, wraps `22-2`, can't list `1,15W`, drops a field
-when W or # meets the other day field, and names no field in its errors. Ours shares nothing with it, so that the
-tests can hold one against the other.
+croniter's reading isn't used: it takes `59-59` for the whole field, wraps `22-2`, can't list `1,15W`, muddles the two
+day fields once one has W or #, and names no field in its errors. Ours shares nothing with it, so that the tests can
+hold one against the other.
 """
 
 import re

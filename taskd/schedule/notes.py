@@ -1,11 +1,21 @@
-"""What the clocks did to an occurrence, in words."""
+"""What the clocks do to occurrences, in words."""
 
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
+from taskd.schedule.pattern import DAY
 from taskd.schedule.rules import Rules, rules_of
-from taskd.schedule.stretches import EPOCH, SECOND, Stretch, stretch_at
+from taskd.schedule.stretches import EPOCH, SECOND, Stretch, stretch_at, stretches_between
 from taskd.schedule.trigger import Crontab, Trigger
 from taskd.schedule.zones import zone
+
+
+class ClockChange(NamedTuple):
+    """A change of the clocks that touches a schedule."""
+
+    at: datetime  # UTC
+    note: str
+    loses_day: bool  # nothing fires on a day on which something would have
 
 
 def note_of(trigger: Trigger, occurrence: datetime) -> str | None:
@@ -15,23 +25,57 @@ def note_of(trigger: Trigger, occurrence: datetime) -> str | None:
     rules, instant = rules_of(trigger), (occurrence - EPOCH) // SECOND
     stretch = stretch_at(trigger.timezone, instant)
     if instant == stretch.start and rules.lands(stretch):
-        return _note_of_gap(rules, stretch)
+        low, high = stretch.start + stretch.before, stretch.start + stretch.offset
+        verb = "also stands for" if rules.pattern.count(high, high + 1) else "moved from"
+        return f"{verb} {_readings(rules, low, high)}, which the clocks skip"
     local = occurrence.astimezone(zone(trigger.timezone))
     passes = [local.replace(fold=fold).utcoffset() for fold in (0, 1)]
     if passes[0] == passes[1]:
         return None
-    reading = local.strftime("%H:%M:%S").removesuffix(":00")
+    shown = local.strftime("%H:%M:%S").removesuffix(":00")
     if rules.repeats:
-        return f"{'second' if local.fold else 'first'} of two: the clocks show {reading} twice"
-    return f"the first of two {reading}, the second doesn't fire"
+        return f"{'second' if local.fold else 'first'} of two: the clocks show {shown} twice"
+    return f"the first of two {shown}, the second doesn't fire"
 
 
-def _note_of_gap(rules: Rules, stretch: Stretch) -> str:
-    low, high = stretch.start + stretch.before, stretch.start + stretch.offset
+def clock_changes(trigger: Trigger, after: datetime, until: datetime) -> list[ClockChange]:
+    """The changes of the clocks in (after, until] that touch readings of a crontab, in order."""
+    if not isinstance(trigger, Crontab):
+        return []
+    rules = rules_of(trigger)
+    start, end = ((instant - EPOCH) // SECOND + 1 for instant in (after, until))
+    stretches = stretches_between(trigger.timezone, start, end)
+    return [change for stretch in stretches if stretch.start >= start and (change := _change(rules, stretch))]
+
+
+def _change(rules: Rules, stretch: Stretch) -> ClockChange | None:
+    """What the start of a stretch does, if that touches the schedule."""
+    low, high = sorted((stretch.start + stretch.before, stretch.start + stretch.offset))
+    touched = rules.pattern.count(low, high)
+    if not touched:
+        return None
+    readings = _readings(rules, low, high)
+    midnight = low - low % DAY
+    loses_day = False
+    if stretch.before > stretch.offset:
+        note = f"the clocks show {readings} twice: {'both fire' if rules.repeats else 'the first fires'}"
+    elif rules.makes_up:
+        note = f"the clocks skip {readings}: made up for at {_shown(high, low)}"
+    else:
+        loses_day = rules.pattern.count(midnight, midnight + DAY) == touched
+        note = f"the clocks skip {readings}: nothing fires {'that day' if loses_day else 'instead'}"
+    return ClockChange(EPOCH + stretch.start * SECOND, note, loses_day)
+
+
+def _readings(rules: Rules, low: int, high: int) -> str:
+    """The matching readings in [low, high), of which there is one."""
     count, first = rules.pattern.count(low, high), rules.pattern.at_or_after(low)
     assert first is not None
-    shown = f"{EPOCH + timedelta(seconds=first):%Y-%m-%d %H:%M:%S}".removesuffix(":00")
-    shown = shown.removeprefix(f"{EPOCH + timedelta(seconds=high):%Y-%m-%d }")
-    skipped = shown if count == 1 else f"{shown} and {count - 1} more"
-    verb = "also stands for" if rules.pattern.count(high, high + 1) else "moved from"
-    return f"{verb} {skipped}, which the clocks skip"
+    return _shown(first, high) + (f" and {count - 1} more" if count > 1 else "")
+
+
+def _shown(reading: int, beside: int) -> str:
+    """Hours and minutes, with the date where it isn't that of the reading `beside`, seconds where there are any."""
+    day, other = (f"{EPOCH + timedelta(seconds=at):%Y-%m-%d }" for at in (reading, beside))
+    time = f"{EPOCH + timedelta(seconds=reading):%H:%M:%S}".removesuffix(":00")
+    return time if day == other else day + time

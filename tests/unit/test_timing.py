@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from time import perf_counter
 from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo._zoneinfo import ZoneInfo as PythonZoneInfo
 
 import pytest
 from croniter import croniter
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from taskd.schedule import stretches, timing
 from taskd.schedule.crontab import ImpossibleCrontab, InvalidCrontab, parse
-from taskd.schedule.notes import note_of
+from taskd.schedule.notes import clock_changes, note_of
 from taskd.schedule.rules import rules_of
 from taskd.schedule.timing import count_between, last_until, next_after, occurrences, upcoming
 from taskd.schedule.trigger import Crontab, Date, Dst, Interval, Trigger
@@ -221,17 +222,14 @@ def test_croniter_agrees_where_it_is_right(trigger: Crontab, instant: datetime) 
     assert due.replace(tzinfo=None) == opinion.get_next(datetime)
 
 
-@pytest.mark.slow
 def test_no_zone_keeps_an_offset_for_less_than_the_search_assumes() -> None:
-    """stretches.py samples once a day; the zone data of a later year must not break it."""
-    for zone in sorted(available_timezones()):
-        tz, hour, kept = ZoneInfo(zone), utc("1990-01-01"), None
-        while hour < utc("2038-01-01"):
-            offset = hour.astimezone(tz).utcoffset()
-            if kept is None or offset != kept[0]:
-                assert kept is None or hour - kept[1] > 2 * DAY, (zone, hour)
-                kept = (offset, hour)
-            hour += 6 * HOUR
+    """stretches.py samples once a day, and looks a day back: the zone data of a later year must not break it."""
+    for name in sorted(available_timezones()):
+        tables = PythonZoneInfo(name)  # the Python twin of the C class shows its transitions
+        offsets = [info.utcoff.total_seconds() for info in tables._ttinfos]
+        changes = [at for at, (a, b) in zip(tables._trans_utc[1:], pairwise(offsets), strict=True) if a != b]
+        assert all(later - at > 2 * 86400 for at, later in pairwise(changes)), name
+        assert all(abs(b - a) <= 86400 for a, b in pairwise(offsets)), name
 
 
 # --- where clocks jump
@@ -364,6 +362,50 @@ def test_an_occurrence_that_the_clocks_touch_says_so(
     trigger = Crontab(expression, zone, dst=dst)
     assert last_until(trigger, utc(at)) == utc(at)
     assert note_of(trigger, utc(at)) == note
+
+
+@pytest.mark.parametrize(
+    ("expression", "dst", "spring", "autumn"),
+    [
+        ("30 2 * * *", Dst(), "skip 02:30: made up for at 03:00", "show 02:30 twice: the first fires"),
+        (
+            "*/15 2 * * *",
+            Dst(),
+            "skip 02:00 and 3 more: nothing fires that day",
+            "show 02:00 and 3 more twice: both fire",
+        ),
+        ("30 * * * *", Dst(), "skip 02:30: nothing fires instead", "show 02:30 twice: both fire"),
+        (
+            "30 2 * * *",
+            Dst("skip", "both"),
+            "skip 02:30: nothing fires that day",
+            "show 02:30 twice: both fire",
+        ),
+    ],
+)
+def test_the_clock_changes_that_touch_a_schedule_are_listed(
+    expression: str, dst: Dst, spring: str, autumn: str
+) -> None:
+    changes = clock_changes(
+        Crontab(expression, "Europe/Berlin", dst=dst), utc("2026-01-01"), utc("2027-01-01")
+    )
+    assert changes == [
+        (utc("2026-03-29T01:00"), f"the clocks {spring}", "that day" in spring),
+        (utc("2026-10-25T01:00"), f"the clocks {autumn}", False),
+    ]
+
+
+def test_clock_changes_are_inclusive_at_their_end_and_only_those_that_touch() -> None:
+    berlin, spring = Crontab("30 2 * * *", "Europe/Berlin"), utc("2026-03-29T01:00")
+    assert len(clock_changes(berlin, spring - SECOND, spring)) == 1
+    assert clock_changes(berlin, spring, spring + DAY) == []
+    assert clock_changes(berlin, spring - DAY, spring - SECOND) == []
+    assert clock_changes(Crontab("0 9 * * *", "Europe/Berlin"), utc("2026-01-01"), utc("2030-01-01")) == []
+    assert clock_changes(Interval(60), utc("2026-01-01"), utc("2030-01-01")) == []
+    apia = clock_changes(Crontab("0 9 * * *", "Pacific/Apia"), utc("2011-12-01"), utc("2011-12-31"))
+    assert [change.note for change in apia] == [
+        "the clocks skip 2011-12-30 09:00: made up for at 2011-12-31 00:00"
+    ]
 
 
 def test_intervals_and_dates_have_nothing_to_note() -> None:
