@@ -97,10 +97,8 @@ class Pattern:
 
     def ever_matches(self) -> bool:
         """Whether any day matches: 28 years between two skipped leap years show every kind of year."""
-        day = self._day_from(
-            (date(2000, 1, 1).toordinal()) - _EPOCH, until=date(2028, 1, 1).toordinal() - _EPOCH
-        )
-        return day is not None
+        since, until = (date(year, 1, 1).toordinal() - _EPOCH for year in (2000, 2028))
+        return self._day_from(since, until) is not None
 
     @property
     def _per_day(self) -> int:

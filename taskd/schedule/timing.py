@@ -43,13 +43,11 @@ def last_until(trigger: Trigger, instant: datetime) -> datetime | None:
 
 def count_between(trigger: Trigger, after: datetime, until: datetime) -> int:
     """How many occurrences are in (after, until]; a year of seconds costs no more than a year of days."""
-    if until <= after:
-        return 0
     match trigger:
         case Crontab():
             return _count(rules_of(trigger), _floor(after) + 1, _floor(until) + 1)
         case Interval():
-            return _ticks(trigger, until) - _ticks(trigger, after)
+            return max(0, _ticks(trigger, until) - _ticks(trigger, after))
         case Date(at):
             return int(after < at <= until)
 
@@ -99,7 +97,7 @@ def _next_after(trigger: Crontab, instant: int) -> int | None:
         if reading is None:
             return None
         if reading - stretch.offset < stretch.end:
-            return reading - stretch.offset
+            return _within_time(reading - stretch.offset)
         # Nothing more here. No clock shift is longer than a day: where no match is within a day before `since`,
         # no later instant up to a day before `reading` can show one, and sparse expressions leap over years.
         far = rules.pattern.at_or_after(since + stretch.offset - DAY) == reading
@@ -115,7 +113,7 @@ def _last_until(trigger: Crontab, instant: int) -> int | None:
         stretch = stretch_at(rules.timezone, until)
         reading = rules.pattern.at_or_before(until + stretch.offset)
         if reading is not None and reading >= rules.readings_from(stretch, stretch.start):
-            return reading - stretch.offset
+            return _within_time(reading - stretch.offset)
         if rules.lands(stretch):
             return stretch.start
         if reading is None:
@@ -125,8 +123,12 @@ def _last_until(trigger: Crontab, instant: int) -> int | None:
     return None
 
 
+def _within_time(second: int) -> int | None:
+    return second if FIRST <= second <= LAST else None
+
+
 def _count(rules: Rules, start: int, end: int) -> int:
-    """Occurrences in [start, end)."""
+    """Occurrences in [start, end), none if that is backwards."""
     count = 0
     for stretch in stretches_between(rules.timezone, max(start, FIRST), min(end, LAST + 1)):
         low, high = max(start, stretch.start), min(end, stretch.end)

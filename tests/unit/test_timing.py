@@ -176,6 +176,10 @@ def test_the_zone_an_instant_is_written_in_makes_no_difference(
     local = instant.astimezone(ZoneInfo(zone))
     assert next_after(trigger, local) == next_after(trigger, instant)
     assert last_until(trigger, local) == last_until(trigger, instant)
+    for later in (instant + HOUR / 2, instant + HOUR):
+        here = later.astimezone(local.tzinfo)
+        assert count_between(trigger, local, here) == count_between(trigger, instant, later)
+        assert count_between(trigger, here, local) == 0
 
 
 # cronsim goes back in time from a second pass, mishandles shifts that aren't an hour, and takes `5-5/2` for `5/2`:
@@ -503,6 +507,9 @@ def test_the_ends_of_time_are_answers_and_not_errors(zone: str) -> None:
         assert last_until(trigger, first) is None
         assert next_after(trigger, first) is not None
         assert last_until(trigger, last) is not None
+    new_year = Crontab("0 0 1 1 *", zone)
+    assert last_until(new_year, first + DAY) is None
+    assert next_after(Crontab("59 23 31 12 *", zone), last - 2 * DAY) is None
     assert next_after(Interval(10**9), last) is None
     assert last_until(Interval(10**9), first + SECOND) is None
 
