@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from taskd.http.exchange import Answer, Context, Request
 from taskd.http.forms import Form, Nothing, body_of, query_of
@@ -13,7 +13,7 @@ from taskd.schedule.duration import seconds_of
 
 
 class _Wait(Form):
-    wait: Annotated[int, BeforeValidator(seconds_of)] = 30
+    wait: Annotated[int, BeforeValidator(seconds_of), Field(le=60)] = 30
 
 
 def plan(context: Context, request: Request) -> Answer:

@@ -1,0 +1,67 @@
+"""Who may ask: without tokens, programs of this machine, but no web page in one of its browsers.
+
+attack                                     refused by
+a name of the attacker's that resolves     `Host` is none of this machine's names nor in http.allowed_hosts: 421,
+to 127.0.0.1 (DNS rebinding)               before anything else is looked at
+a form or script of another site           `Origin` isn't the address that was asked, or `Sec-Fetch-Site` says so: 403
+a form that needs no script                its content type isn't application/json: 415
+a page that reads the answers              no CORS headers, ever
+
+A write without a body needs no content type, so that `curl -X POST` works: browsers send `Origin` with every POST.
+No browser reaches a Unix socket, whose file mode says who may; so any `Host` is fine there, the rest holds.
+"""
+
+from collections.abc import Collection, Mapping
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from taskd.http.problems import Problem
+
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_OWN_SITE = {None, "same-origin", "none"}
+
+
+def check_host(host: str | None, allowed_hosts: Collection[str]) -> None:
+    """Raise Problem (421) unless `host`, a header's value, names this machine or is allowed."""
+    name = _name_of(host or "")
+    if not (_is_loopback(name) or name in {allowed.lower() for allowed in allowed_hosts}):
+        raise Problem(
+            421, "this host name isn't served here: use a loopback address, or add it to http.allowed_hosts"
+        )
+
+
+def check_write(headers: Mapping[str, str], allowed_hosts: Collection[str], *, empty: bool) -> None:
+    """Raise Problem (403, 415) for a write that another site may be behind. `headers` are case-insensitive."""
+    if not _is_own(headers.get("Origin"), headers.get("Host"), allowed_hosts) or (
+        headers.get("Sec-Fetch-Site") not in _OWN_SITE
+    ):
+        raise Problem(403, "a write from another site's page is refused")
+    kind = headers.get("Content-Type")
+    if kind is None and empty:
+        return
+    if kind is None or kind.partition(";")[0].strip().lower() != "application/json":
+        raise Problem(415, "a body must come as Content-Type: application/json")
+
+
+def _is_own(origin: str | None, host: str | None, allowed_hosts: Collection[str]) -> bool:
+    if origin is None:
+        return True
+    asked = origin.partition("://")[2].lower()
+    return bool(asked) and (
+        asked == (host or "").lower() or _name_of(asked) in {h.lower() for h in allowed_hosts}
+    )
+
+
+def _name_of(host: str) -> str:
+    """The host of `host[:port]` without brackets, lower case; empty if it is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
