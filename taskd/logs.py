@@ -20,6 +20,8 @@ def set_up(settings: Settings) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine(settings))
     logging.basicConfig(level=settings.logging.level, handlers=[handler], force=True)
+    for chatty in ("alembic", "watchfiles"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 class OneLine(logging.Formatter):

@@ -74,7 +74,7 @@ class Sweeper:
     """`fence` ends each transaction: it raises LeaseLost unless this process still leads."""
 
     name = "sweeper"
-    needs_lease = "dispatch"
+    needs_lease = "reconcile"  # the daemon holds it, also where a Beat holds the other
 
     def __init__(self, database: Database, fence: Callable[[Session], object]) -> None:
         self._database, self._fence = database, fence

@@ -27,7 +27,7 @@ class Watcher:
     """A service: calls `wake` on events under the roots and every `poll` seconds, until it is stopped."""
 
     name = "watcher"
-    needs_lease = False
+    needs_lease = None
 
     def __init__(self, roots: Iterable[str | Path], wake: Callable[[], object], poll: float = 10.0) -> None:
         self._roots = [Path(root).absolute() for root in roots]
