@@ -46,7 +46,7 @@ def _conf(settings: Settings) -> dict[str, Any]:
         "imports": celery.imports,
         "result_backend": celery.result_backend.get_secret_value()
         if celery.result_backend
-        else "disabled://",
+        else "taskd.worker.recorder:RecordingBackend",
         "timezone": settings.timezone,
         "enable_utc": celery.enable_utc,
         "task_serializer": celery.task_serializer,

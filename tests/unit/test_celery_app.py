@@ -105,8 +105,8 @@ def test_the_app_carries_its_settings_for_its_tasks() -> None:
     assert create_app(settings).taskd_settings is settings  # type: ignore[attr-defined]
 
 
-def test_without_a_result_backend_there_is_none() -> None:
-    assert type(create_app(Settings()).backend).__name__ == "DisabledBackend"
+def test_without_a_result_backend_results_are_read_from_the_table() -> None:
+    assert type(create_app(Settings()).backend).__name__ == "RecordingBackend"
 
 
 def test_the_embedded_broker_is_the_default() -> None:
