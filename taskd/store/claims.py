@@ -162,7 +162,7 @@ def finish_or_insert(
             traceback=outcome.traceback,
             runtime=outcome.runtime,
             detail=outcome.detail,
-            completed_at=outcome.at,
+            completed_at=None if outcome.status in ACTIVE else outcome.at,
         )
     )
     return True

@@ -55,10 +55,13 @@ class Recording:
         """W1, waiting for the database; raises its error after PATIENCE_OF_A_TASK."""
         token = claims.new_token(incarnation())
         call = call_of(request, self._max_bytes)
-        start = Start(call, token, generation_of(request), request.hostname or "", now())
-        request.update({CLAIM: token, STARTED_AT: monotonic()})
-        what = f"the start of {call.task_name}[{call.task_id}]"
-        return patiently(lambda: claims.begin(database_of(self.app), start), PATIENCE_OF_A_TASK, what)
+
+        def begin() -> Verdict:
+            request.update({CLAIM: token, STARTED_AT: monotonic()})
+            start = Start(call, token, generation_of(request), request.hostname or "", now())
+            return claims.begin(database_of(self.app), start)
+
+        return patiently(begin, PATIENCE_OF_A_TASK, f"the start of {call.task_name}[{call.task_id}]")
 
     def give_back(self, request: Any) -> None:
         """The message goes back to the broker: the run waits for its next delivery."""
@@ -140,14 +143,11 @@ class Recording:
     def _record(self, task_id: str, result: Any, state: str, traceback: str | None, request: Any) -> None:
         if request is not None and request.id != task_id:
             request = None  # update_state of another task
+        if isinstance(result, Retry):
+            self._cancelled(task_id, request)
+            return
         where = _allowed(request, result, state)
-        if isinstance(
-            result, Retry
-        ):  # the main process cancelled it (connection lost): the message comes again
-            self._write(
-                task_id, "PENDING", request, lambda session: claims.give_back(session, task_id, where)
-            )
-        elif state not in _OUTCOMES:
+        if state not in _OUTCOMES:
             progress = self._progress(state, result)
             self._write(
                 task_id,
@@ -160,6 +160,16 @@ class Recording:
             self._write(
                 task_id, state, request, lambda session: _end(session, task_id, call, outcome, where, request)
             )
+
+    def _cancelled(self, task_id: str, request: Any) -> None:
+        """The main process has stopped it (lost broker, cold stop): the message comes again, if the broker has it."""
+        if self.app.tasks[request.task].acks_late:
+            where = claims.held_in(incarnation(), generation_of(request))
+            self._write(
+                task_id, "PENDING", request, lambda session: claims.give_back(session, task_id, where)
+            )
+        else:
+            self._record(task_id, TaskRevokedError("cancelled"), states.REVOKED, None, request)
 
     def _outcome(self, result: Any, state: str, traceback: str | None, request: Any) -> Outcome:
         if isinstance(result, BaseException):
