@@ -14,9 +14,9 @@ from kombu.serialization import dumps, loads
 from kombu.utils.encoding import str_to_bytes
 
 from taskd.redaction import redact
+from taskd.store.claims import RUN_HEADER
 from taskd.store.outbox import Message
 
-HEADER = "taskd"  # marks a message as ours: {"schedule": name, "scheduled_for": ISO or None, "kind": …}
 SEND_TIMEOUT = 10.0  # seconds for one publish and its confirmation
 
 
@@ -29,7 +29,7 @@ class Order:
     args: list[Any]
     kwargs: dict[str, Any]
     options: Mapping[str, Any]
-    origin: Mapping[str, Any]  # for HEADER
+    origin: Mapping[str, Any]  # for RUN_HEADER: {"schedule", "scheduled_for": ISO or None, "kind"}
 
 
 def compose(app: Celery, order: Order, now: datetime, secret_keys: frozenset[str] = frozenset()) -> Message:
@@ -62,7 +62,7 @@ def compose(app: Celery, order: Order, now: datetime, secret_keys: frozenset[str
     sending = _plain(route) | {"serializer": serializer, "content_type": content_type}
     return Message(
         body=str_to_bytes(body),
-        headers={**user_headers, **message.headers, HEADER: dict(order.origin)},
+        headers={**user_headers, **message.headers, RUN_HEADER: dict(order.origin)},
         options=sending | {"content_encoding": content_encoding, "properties": message.properties},
     )
 

@@ -10,7 +10,8 @@ from celery import Celery
 from celery.signals import before_task_publish
 from kombu import Producer
 
-from taskd.dispatch.messages import HEADER, Order, compose, send
+from taskd.dispatch.messages import Order, compose, send
+from taskd.store.claims import RUN_HEADER
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 ORIGIN = {"schedule": "one", "scheduled_for": NOW.isoformat(), "kind": "schedule"}
@@ -82,17 +83,17 @@ def test_field_by_field_like_celerys_own(app: Celery, case: str, task: str) -> N
         app.send_task(task, args, kwargs, task_id="id-1", ignore_result=False, **given)
 
     (our_envelope, our_headers, our_body), (envelope, headers, body) = sent(app, ours), sent(app, celerys)
-    assert our_headers.pop(HEADER) == ORIGIN
+    assert our_headers.pop(RUN_HEADER) == ORIGIN
     assert our_headers == headers
     assert our_body == body
     assert our_envelope == envelope
 
 
 def test_user_headers_override_neither_celerys_nor_ours(app: Celery) -> None:
-    headers = {"id": "forged", "task": "forged", HEADER: "forged", "mine": 1}
+    headers = {"id": "forged", "task": "forged", RUN_HEADER: "forged", "mine": 1}
     message = compose(app, Order("id-1", "t", [], {}, {"headers": headers}, ORIGIN), NOW)
     assert (message.headers["id"], message.headers["task"]) == ("id-1", "t")
-    assert message.headers[HEADER] == ORIGIN
+    assert message.headers[RUN_HEADER] == ORIGIN
     assert message.headers["mine"] == 1
 
 
