@@ -7,7 +7,8 @@ a form or script of another site           `Origin` isn't the address that was a
 a form that needs no script                its content type isn't application/json: 415
 a page that reads the answers              no CORS headers, ever
 
-A write without a body needs no content type, so that `curl -X POST` works: browsers send `Origin` with every POST.
+A write without a body needs no content type (`curl -X POST` sends none, other clients one of their own): a page
+can't leave out the `Origin` of a POST, and what forms send is refused all the same.
 No browser reaches a Unix socket, whose file mode says who may; so any `Host` is fine there, the rest holds.
 """
 
@@ -18,6 +19,11 @@ from urllib.parse import urlsplit
 from taskd.http.problems import Problem
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_FORMS = {
+    "application/x-www-form-urlencoded",
+    "multipart/form-data",
+    "text/plain",
+}  # need no consent of ours (CORS)
 _OWN_SITE = {None, "same-origin", "none"}
 
 
@@ -36,10 +42,8 @@ def check_write(headers: Mapping[str, str], allowed_hosts: Collection[str], *, e
         headers.get("Sec-Fetch-Site") not in _OWN_SITE
     ):
         raise Problem(403, "a write from another site's page is refused")
-    kind = headers.get("Content-Type")
-    if kind is None and empty:
-        return
-    if kind is None or kind.partition(";")[0].strip().lower() != "application/json":
+    kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if kind in _FORMS or (kind != "application/json" and not empty):
         raise Problem(415, "a body must come as Content-Type: application/json")
 
 

@@ -3,7 +3,7 @@
 fault                                    what happens
 a client sends its request slowly        after RECEIVE seconds its connection is closed (a slow body: 408)
 more than MOST_CONNECTIONS connect       the oldest that nobody works for is dropped: slow ones make room
-a client never reads its answer          the same; it holds no thread
+a client doesn't read its answer         after SEND seconds its connection is dropped; it never held a thread
 all handlers wait for the database       /healthz is answered on the loop; the rest waits its turn, then says 503
 a body of more than MOST_BYTES           413
 not HTTP at all                          400, and the connection is closed
@@ -40,6 +40,7 @@ from taskd.http.routes import answer, is_quick
 MOST_CONNECTIONS = 256
 MOST_BYTES = 1024**2  # of a body; aiohttp's own default too
 RECEIVE = 30.0  # seconds in which a request, its body included, must have come
+SEND = 60.0  # seconds in which a client must have read its answer, but for what fits into a socket's buffers
 LINGER = 2.0  # seconds in which a client that was refused may still send what it had begun, and then read why
 DRAIN = 5.0  # seconds for what is in flight when the server stops
 THREADS = 8
@@ -124,6 +125,19 @@ class _Server(Server):
             waiting[0].abort()
 
     async def _serve(self, request: BaseRequest) -> StreamResponse:
+        response = await self._response_to(request)
+        try:
+            async with asyncio.timeout(SEND):
+                await response.prepare(request)
+                await response.write_eof()
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()
+        except ConnectionError:
+            log.debug("a client went away before its answer was sent")
+        return response
+
+    async def _response_to(self, request: BaseRequest) -> Response:
         try:
             peer = _peer_of(request)
             body = await self._received(request, on_tcp=peer is None)
