@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, TypeVar
+from unicodedata import normalize
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -75,6 +76,7 @@ def _json(value: Any) -> Any:
 Instant = Annotated[datetime, BeforeValidator(_instant)]
 Json = AfterValidator(_json)
 Repeatable = BeforeValidator(_several)
+Name = Annotated[str, AfterValidator(lambda text: normalize("NFC", text))]
 Sentence = Annotated[str, Field(max_length=1000), Json]
 
 

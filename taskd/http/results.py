@@ -2,13 +2,12 @@
 
 import re
 from typing import Annotated, Literal
-from unicodedata import normalize
 
 from pydantic import AfterValidator, Field
 
 from taskd.http import shapes
 from taskd.http.exchange import Answer, Context, Request
-from taskd.http.forms import Instant, Nothing, Paging, Repeatable, query_of
+from taskd.http.forms import Instant, Name, Nothing, Paging, Repeatable, query_of
 from taskd.store import run_pages, runs
 from taskd.store.run_pages import RunFilter
 
@@ -46,7 +45,7 @@ class RunsQuery(Paging):
 
 
 class _Query(RunsQuery):
-    schedule: str | None = None
+    schedule: Name | None = None
 
 
 _FILTERS = set(RunsQuery.model_fields) - {"page", "size", "cursor", "status"}
@@ -90,6 +89,4 @@ def one(context: Context, request: Request) -> Answer:
 
 def _schedule(pk: str | None) -> int | str | None:
     """An id that a database can hold, or a name."""
-    if pk is None:
-        return None
-    return int(pk) if pk.isdecimal() and len(pk) <= 18 else normalize("NFC", pk)
+    return int(pk) if pk and pk.isdecimal() and len(pk) <= 18 else pk

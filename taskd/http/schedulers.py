@@ -13,7 +13,18 @@ from taskd.dispatch import manual
 from taskd.errors import InvalidSchedule, NotAllowed
 from taskd.http import results, shapes
 from taskd.http.exchange import Answer, Context, Request
-from taskd.http.forms import Form, Instant, Json, Nothing, Paging, Repeatable, Sentence, body_of, query_of
+from taskd.http.forms import (
+    Form,
+    Instant,
+    Json,
+    Name,
+    Nothing,
+    Paging,
+    Repeatable,
+    Sentence,
+    body_of,
+    query_of,
+)
 from taskd.http.problems import Problem
 from taskd.schedule.faults import did_you_mean
 from taskd.schedule.notes import note_of
@@ -54,7 +65,7 @@ def _label(text: str) -> str:
 
 
 class _Filter(Form):
-    name: str | None = None
+    name: Name | None = None
     task: str | None = None
     enabled: bool | None = None
     paused: bool | None = None
@@ -217,8 +228,8 @@ def _written(context: Context, work: Callable[[Session], dict[str, Any]]) -> dic
 
 def _idempotency_key(request: Request) -> str | None:
     key = request.headers.get("idempotency-key")
-    if key is not None and not 1 <= len(key) <= LONGEST_KEY:
-        raise Problem(400, f"an Idempotency-Key has 1 to {LONGEST_KEY} characters")
+    if key is not None and not (1 <= len(key) <= LONGEST_KEY and key.isprintable()):
+        raise Problem(400, f"an Idempotency-Key has 1 to {LONGEST_KEY} printable characters")
     return key
 
 

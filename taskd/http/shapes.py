@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
+from taskd.config import masked
 from taskd.http.exchange import Request
 from taskd.redaction import MASK, redact
 from taskd.store.tables import RunRow, ScheduleRow
@@ -15,6 +16,11 @@ _INTERNAL = {"living_name", "counted_from"}  # how the table works, not what a s
 _SCHEDULE_SECRETS = ("args", "kwargs", "options")
 _RUN_SECRETS = ("args", "kwargs", "result", "progress", "detail")
 _RUN_TEXTS = ("result", "traceback", "log")
+# Every repetition is bounded or ends at what it can't match: a hostile text costs no more than its length.
+_SETTING = (
+    r"""(?i)((?:{words})[\w-]{{0,64}}["']?\s{{0,8}}[:=]\s{{0,8}}(?:(?:bearer|basic)\s)?)"""
+    r"""("[^"\n]{{0,4096}}"|'[^'\n]{{0,4096}}'|[^\s,;&)}}\]]+)"""
+)
 
 
 def schedule(row: ScheduleRow, secret_keys: Collection[str]) -> dict[str, Any]:
@@ -56,12 +62,9 @@ def plain(value: Any) -> Any:
 
 
 def mask_text(text: str, secret_keys: Collection[str]) -> str:
-    """`text` with the value masked wherever a word that sounds secret is set, as in `password='x'` or `"token": 1`."""
-    if not secret_keys:
-        return text
-    words = "|".join(re.escape(key) for key in secret_keys)
-    setting = rf"""(?i)(["']?[\w-]*(?:{words})[\w-]*["']?\s*[:=]\s*)("[^"\n]*"|'[^'\n]*'|[^\s,;&)}}\]]+)"""
-    return re.sub(setting, rf"\g<1>{MASK}", text)
+    """`text` with the passwords of its URLs masked, and what is set under a secret key, as in `token: x` or `pw='x'`."""
+    words = "|".join(re.escape(key) for key in sorted(secret_keys))
+    return re.sub(_SETTING.format(words=words), rf"\g<1>{MASK}", masked(text)) if words else masked(text)
 
 
 def _columns(row: ScheduleRow | RunRow) -> dict[str, Any]:

@@ -64,4 +64,7 @@ def _conditions(wanted: ScheduleFilter) -> list[ColumnElement[bool]]:
     if wanted.name:
         # LIKE would ignore case on SQLite and know wildcards; this compares bytes on all three.
         found.append(func.replace(ScheduleRow.name, wanted.name, "") != ScheduleRow.name)
-    return found + [ScheduleRow.labels[key].as_string() == value for key, value in wanted.labels.items()]
+    # MariaDB pads what it unquotes from JSON: `data` would equal `data `.
+    return found + [
+        ScheduleRow.labels[key].as_string() + "|" == f"{value}|" for key, value in wanted.labels.items()
+    ]
