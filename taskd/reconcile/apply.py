@@ -1,8 +1,10 @@
 """Writes a plan: all of it in the caller's transaction, with an event for each change."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import select
@@ -18,7 +20,9 @@ from taskd.store.schedules import Origin, declared
 from taskd.store.sources import condition
 from taskd.store.tables import ScheduleRow
 
+T = TypeVar("T")
 ACTOR = "reconciler"
+PART = 500  # rows a statement
 STALE = "Stale"
 
 
@@ -65,7 +69,7 @@ def _locked(session: Session, plan: Plan) -> dict[UUID, ScheduleRow]:
     changes: list[Update | Move | Delete | Mark] = [*plan.updates, *plan.moves, *plan.deletes, *plan.marks]
     seen = [change.row for change in changes]
     rows: dict[UUID, ScheduleRow] = {}
-    for part in _parts(sorted({row.uid for row in seen}), 500):
+    for part in _parts(sorted({row.uid for row in seen}), PART):
         query = (
             select(ScheduleRow).where(ScheduleRow.uid.in_(part)).order_by(ScheduleRow.id).with_for_update()
         )
@@ -75,7 +79,7 @@ def _locked(session: Session, plan: Plan) -> dict[UUID, ScheduleRow]:
     return rows
 
 
-def _parts(values: Sequence[UUID], size: int) -> Iterable[Sequence[UUID]]:
+def _parts(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (values[start : start + size] for start in range(0, len(values), size))
 
 
@@ -93,18 +97,22 @@ class _Writer:
 
     def create(self, creates: Iterable[Create]) -> None:
         """New names; one that was deleted comes back with its identity, counts and history."""
-        for create in creates:
-            new = create.declared
-            columns, name = new.spec.columns(), new.spec.name
-            buried = schedules.tombstone(self.session, name)
-            if buried is not None:
-                schedules.revive(buried, columns, self._origin(new), self.now)
-                row = buried
-            else:
-                uid = self._free_uid(name)
-                row = schedules.create(self.session, uid, name, columns, self._origin(new), self.now)
-            after = plain(columns, self.secret_keys)
-            self._event("restored" if buried else "created", row, after=after, new=new)
+        for part in _parts([create.declared for create in creates], PART):
+            buried = schedules.tombstones(self.session, [new.spec.name for new in part])
+            taken = schedules.taken_uids(self.session, [uid_of(new.spec.name) for new in part])
+            for new in part:
+                self._create(new, buried.get(new.spec.name), taken)
+
+    def _create(self, new: Declared, buried: ScheduleRow | None, taken: Collection[UUID]) -> None:
+        columns, name = new.spec.columns(), new.spec.name
+        if buried is not None:
+            schedules.revive(buried, columns, self._origin(new), self.now)
+            row = buried
+        else:
+            uid = self._free_uid(name) if uid_of(name) in taken else uid_of(name)
+            row = schedules.create(self.session, uid, name, columns, self._origin(new), self.now)
+        after = plain(columns, self.secret_keys)
+        self._event("restored" if buried else "created", row, after=after, new=new)
 
     def update(self, update: Update) -> None:
         """A changed declaration, or a table that was changed behind the daemon's back."""
@@ -135,11 +143,9 @@ class _Writer:
         return Origin("file", self.sources[new.path].root, new.path, new.line)
 
     def _free_uid(self, name: str) -> UUID:
-        """The name's own identity, or the next one if a schedule of another name today was born with it."""
-        n, uid = 1, uid_of(name)
-        while schedules.taken_uids(self.session, [uid]):
-            n, uid = n + 1, uid_of(f"{name}#{n + 1}")
-        return uid
+        """The next identity of a name whose own one a schedule of another name today was born with."""
+        uids = (uid_of(f"{name}#{n}") for n in count(2))
+        return next(uid for uid in uids if not schedules.taken_uids(self.session, [uid]))
 
     def _event(
         self,

@@ -61,10 +61,10 @@ def living() -> Select[ScheduleRow]:
     return select(ScheduleRow).where(ScheduleRow.deleted_at.is_(None)).order_by(ScheduleRow.name)
 
 
-def tombstone(session: Session, name: str) -> ScheduleRow | None:
-    """The youngest deleted schedule of that name."""
-    query = select(ScheduleRow).where(ScheduleRow.name == name, ScheduleRow.deleted_at.is_not(None))
-    return session.scalar(query.order_by(ScheduleRow.deleted_at.desc()).limit(1))
+def tombstones(session: Session, names: Sequence[str]) -> dict[str, ScheduleRow]:
+    """The youngest deleted schedule of each of `names` that has one."""
+    query = select(ScheduleRow).where(ScheduleRow.name.in_(names), ScheduleRow.deleted_at.is_not(None))
+    return {row.name: row for row in session.scalars(query.order_by(ScheduleRow.deleted_at))}
 
 
 def taken_uids(session: Session, uids: Sequence[UUID]) -> set[UUID]:
