@@ -1,0 +1,131 @@
+"""`dev`: the front door. The daemon in this process, a worker beside it, and what they do on the screen."""
+
+import asyncio
+import logging
+import signal
+
+import click
+from sqlalchemy import func, select
+
+import taskd
+from taskd import daemon
+from taskd.cli import output
+from taskd.cli.database import opened
+from taskd.cli.invocation import Command, Invocation
+from taskd.cli.livelog import LiveLog
+from taskd.cli.programs import celery_command
+from taskd.cli.screen import LogLines, People, Programs
+from taskd.cli.settings import hand_on_config, settings_of
+from taskd.cli.worker_process import WorkerProcess
+from taskd.config import Settings, masked
+from taskd.schedule.zones import zone
+from taskd.store import schema
+from taskd.store.database import Database
+from taskd.store.tables import RunRow, ScheduleRow
+
+_FIRST = """\
+schedules:
+  hello:
+    task: taskd.tasks.demo.echo
+    interval: 5s
+    args: [hello, world]
+"""
+
+
+@click.command(cls=Command, shared=("config", "json"))
+@click.pass_obj
+def dev(invocation: Invocation) -> None:
+    """Everything on one machine with no server: the daemon, a worker, and a live log of what fires.
+
+    Needs no configuration: state goes to ./.taskd, schedules come from ./schedules. Edit a file there and watch.
+    Ctrl-C stops all of it.
+
+    \b
+    Examples:
+      taskd dev
+      taskd -c taskd.yaml dev
+      taskd dev --json | jq -r 'select(.event == "ended") | .run.status'
+    """
+    settings = settings_of(invocation)
+    hand_on_config(invocation)
+    screen = Programs() if invocation.json else People(zone(settings.timezone))
+    _log_to(LogLines(screen))
+    with opened(settings) as database:
+        schema.upgrade(database)
+        _make_first_folder(settings, database)
+        live_log = LiveLog(database, screen, settings.redact.keys)
+        asyncio.run(_all(settings, database, live_log))
+
+
+async def _all(settings: Settings, database: Database, live_log: LiveLog) -> None:
+    """The daemon; once it is ready, the worker and the live log. When one ends all end, the log last."""
+    stop, ready, quiet = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    working = [asyncio.create_task(daemon.serve(settings, stop=stop, ready=ready.set))]
+    starting = asyncio.create_task(ready.wait())
+    await asyncio.wait({*working, starting}, return_when=asyncio.FIRST_COMPLETED)
+    starting.cancel()
+    following = []
+    if ready.is_set():
+        _welcome(settings, database)
+        working.append(asyncio.create_task(_worker(settings, database).run(stop)))
+        following.append(asyncio.create_task(live_log.run(quiet)))
+        await asyncio.wait([*working, *following], return_when=asyncio.FIRST_COMPLETED)
+        output.say("stopping")
+    stop.set()
+    await asyncio.wait(working)
+    quiet.set()
+    await asyncio.gather(*working, *following)
+
+
+def _worker(settings: Settings, database: Database) -> WorkerProcess:
+    command = [*celery_command("worker", "INFO"), "--without-mingle", "--without-gossip"]
+    return WorkerProcess(command, settings.state_dir / "worker.log", lambda: _busy(database))
+
+
+def _make_first_folder(settings: Settings, database: Database) -> None:
+    """On the first start only: later, a folder that isn't there must not look like one without schedules."""
+    if not _count(database):
+        settings.schedules.paths[0].mkdir(parents=True, exist_ok=True)
+
+
+def _count(database: Database) -> int:
+    living = select(func.count()).select_from(ScheduleRow).where(ScheduleRow.deleted_at.is_(None))
+    return database.read(lambda session: session.execute(living).scalar_one())
+
+
+def _busy(database: Database) -> bool:
+    """Whether a task is under way."""
+    begun = select(RunRow.id).where(RunRow.status == "STARTED").limit(1)
+    return database.read(lambda session: session.scalar(begun)) is not None
+
+
+def _log_to(handler: logging.Handler) -> None:
+    """Warnings of everyone, and what the files change."""
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("taskd.reconcile").setLevel(logging.INFO)
+
+
+def _welcome(settings: Settings, database: Database) -> None:
+    """Where to look. On stderr: it isn't part of the log."""
+    address = settings.http.bind
+    places = {
+        "api": address if address.startswith("unix:") else f"http://{address}/api/v1/scheduler/schedulers",
+        "socket": output.near(settings.socket_path),
+        "state": f"{output.near(settings.state_dir)} (worker.log is there)",
+        "database": masked(settings.database_url.get_secret_value()),
+        "broker": masked(settings.broker_url.get_secret_value()),
+        "schedules": ", ".join(map(output.near, settings.schedules.paths)),
+        "time zone": settings.timezone,
+    }
+    output.say(f"taskd {taskd.__version__}. Ctrl-C stops everything.\n")
+    for what, where in places.items():
+        output.say(f"  {what:10} {where}")
+    output.say("")
+    if not _count(database):
+        file = settings.schedules.paths[0] / "hello.yaml"
+        output.say(
+            f"There are no schedules yet. Write this to {output.near(file)}, and it runs within two seconds:\n"
+        )
+        output.say(_FIRST)

@@ -1,0 +1,152 @@
+"""`list`, `show`, `runs`: what there is, and what came of it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import click
+from rich.text import Text
+
+from taskd.cli import output
+from taskd.cli.client import connect
+from taskd.cli.invocation import Command, Invocation
+from taskd.cli.settings import settings_of
+from taskd.schedule.zones import zone
+
+STATUSES = (
+    "PENDING STARTED RETRY SUCCESS FAILURE REVOKED MISSED SKIPPED LOST IGNORED SENT".split()  # noqa: SIM905  short
+)
+_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+_NOT_FIELDS = frozenset({"uid", "fingerprint", "next", "runs", "conditions"})  # for programs, or shown below
+
+
+@click.command("list", cls=Command)
+@click.pass_obj
+def list_(invocation: Invocation) -> None:
+    """All schedules: when each is due, and whether it will fire.
+
+    \b
+    Examples:
+      taskd list
+      taskd list --json | jq -r '.[] | select(.paused) | .name'
+    """
+    schedules = connect(invocation, settings_of(invocation)).get("scheduler", "schedulers", "all")
+    if invocation.json:
+        output.print_json(schedules)
+    elif schedules:
+        output.print_table(["NAME", "WHEN", "TASK", "STATE", "NEXT"], map(_schedule_row, schedules))
+    else:
+        output.say("there are no schedules yet: `taskd dev` shows how to write the first")
+
+
+@click.command(cls=Command)
+@click.argument("name")
+@click.pass_obj
+def show(invocation: Invocation, name: str) -> None:
+    """One schedule in depth: declared, override, observed, what comes and what came.
+
+    \b
+    Examples:
+      taskd show daily-report
+      taskd show daily-report --json | jq .next_run_at
+    """
+    settings = settings_of(invocation)
+    schedule = connect(invocation, settings).get("scheduler", "schedulers", name)
+    if invocation.json:
+        output.print_json(schedule)
+        return
+    tz = zone(schedule["timezone"])
+    output.print_lines(_portrait(schedule, tz))
+    if schedule["runs"]:
+        output.print_lines([Text()])
+        _print_runs(schedule["runs"], tz)
+
+
+@click.command(cls=Command)
+@click.argument("name", required=False)
+@click.option(
+    "--status", type=click.Choice(STATUSES, case_sensitive=False), multiple=True, help="Only these."
+)
+@click.option("-n", "count", type=click.IntRange(1, 200), default=20, show_default=True, help="How many.")
+@click.pass_obj
+def runs(invocation: Invocation, name: str | None, status: tuple[str, ...], count: int) -> None:
+    """What ran, the newest first; of one schedule, where it is named.
+
+    \b
+    Examples:
+      taskd runs
+      taskd runs daily-report -n 5
+      taskd runs --status failure --status lost --json
+    """
+    settings = settings_of(invocation)
+    client = connect(invocation, settings)
+    page = client.get("result", "results", schedule=name, status=status or None, size=count)
+    if name is not None and not page["items"]:
+        client.get("scheduler", "schedulers", name)  # a name that doesn't exist is an error
+    if invocation.json:
+        output.print_json(page["items"])
+    elif page["items"]:
+        _print_runs(page["items"], zone(settings.timezone))
+    else:
+        output.say("there are no such runs")
+
+
+def when(schedule: Mapping[str, Any]) -> str:
+    """A schedule's trigger in short."""
+    match schedule["schedule_type"]:
+        case "crontab":
+            return str(schedule["crontab"])
+        case "interval":
+            return f"every {_duration(schedule['interval_seconds'])}"
+    return f"at {output.clock(schedule['start_time'], zone(schedule['timezone']))}"
+
+
+def outcome(run: Mapping[str, Any]) -> str:
+    """What came of a run, on one line: its result, its error, or the reason why it didn't run."""
+    if run["traceback"]:
+        return output.short(run["traceback"].strip().rpartition("\n")[2])
+    if run["result"] is not None:
+        return output.short(run["result"])
+    return output.short((run["detail"] or {}).get("reason") or run["progress"])
+
+
+def _duration(seconds: int) -> str:
+    parts = []
+    for unit, size in _UNITS:
+        count, seconds = divmod(seconds, size)
+        parts += [f"{count}{unit}"] if count else []
+    return "".join(parts)
+
+
+def _schedule_row(schedule: dict[str, Any]) -> tuple[str | Text, ...]:
+    due = output.clock(schedule["next_run_at"], zone(schedule["timezone"]))
+    return schedule["name"], when(schedule), schedule["task"], output.word(schedule["state"]), due
+
+
+def _print_runs(runs: list[dict[str, Any]], tz: ZoneInfo) -> None:
+    columns = ["ID", "SCHEDULE", "SCHEDULED FOR", "STATUS", "RUNTIME", "OUTCOME"]
+    output.print_table(columns, (_run_row(run, tz) for run in runs))
+
+
+def _run_row(run: dict[str, Any], tz: ZoneInfo) -> tuple[str | Text, ...]:
+    return (
+        str(run["id"]),
+        run["schedule_name"] or run["task_name"],
+        output.clock(run["scheduled_for"], tz) or run["kind"],
+        output.word(run["status"]),
+        output.seconds(run["runtime"]),
+        outcome(run),
+    )
+
+
+def _portrait(schedule: dict[str, Any], tz: ZoneInfo) -> Iterator[Text]:
+    for key, value in schedule.items():
+        if key not in _NOT_FIELDS and value not in (None, [], {}, ""):
+            shown = output.clock(value, tz) if key.endswith(("_at", "_time")) else output.short(value, 400)
+            yield Text(f"{key:18}", style="dim").append(shown, style="default")
+    for condition in schedule["conditions"]:
+        yield output.word("warning").append(f" {condition['type']}: {condition['message']}")
+    for number, due in enumerate(schedule["next"]):
+        yield Text(f"{'' if number else 'next':18}", style="dim").append(
+            output.clock(due["scheduled_for"], tz), "default"
+        )
