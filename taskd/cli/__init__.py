@@ -77,7 +77,7 @@ class _Lazy(click.Group):
     cls=_Lazy,
     params=list(OPTIONS.values()),
     commands={name: click.Command(name, short_help=what) for name, (_, what) in _COMMANDS.items()},
-    context_settings={"help_option_names": ["-h", "--help"], "obj": None},
+    context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Begin with `taskd dev`. Each command has its own --help, with examples.",
 )
 @click.version_option(package_name="taskd", message="taskd %(version)s")

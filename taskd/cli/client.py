@@ -13,7 +13,7 @@ from taskd.cli.invocation import Invocation
 from taskd.config import Settings, masked
 from taskd.errors import ConfigError, TaskdError, Unavailable
 
-TIMEOUT = 30.0  # seconds
+TIMEOUT = 40.0  # seconds: more than the API takes to answer that something takes too long
 PREFIX = "/api/v1"
 
 Reply = tuple[int, bytes]
@@ -24,16 +24,14 @@ Way = Callable[[str, str, bytes], Reply]
 class Refused(TaskdError):
     """The API's answer is an error; the sentence is the API's own."""
 
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
-
 
 class Client:
     """Asks, and gives back JSON values; what isn't a success raises Refused."""
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: Way, *, direct: bool = False) -> None:
         self._way = way
+        self.direct = direct
+        """Whether it is this process that answers, and no daemon."""
 
     def get(self, *path: str, **query: Any) -> Any:
         """GET: path segments as they are, without quoting; None in the query is left out."""
@@ -54,7 +52,7 @@ class Client:
                 f"the answer to {method} {target} isn't taskd's ({status}): check the URL"
             ) from None
         if status >= 400:
-            raise Refused(status, _sentence(document))
+            raise Refused(_sentence(document))
         return document
 
 
@@ -66,7 +64,7 @@ def connect(invocation: Invocation, settings: Settings) -> Client:
         return Client(at_socket(settings.socket_path))
     from taskd.cli.direct import in_process  # noqa: PLC0415  most calls need neither SQLAlchemy nor Celery
 
-    return Client(in_process(settings))
+    return Client(in_process(settings), direct=True)
 
 
 def answers(path: Path) -> bool:

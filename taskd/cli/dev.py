@@ -9,15 +9,18 @@ from sqlalchemy import func, select
 
 import taskd
 from taskd import daemon
+from taskd.celery_app import create_app
 from taskd.cli import output
 from taskd.cli.database import opened
 from taskd.cli.invocation import Command, Invocation
 from taskd.cli.livelog import LiveLog
 from taskd.cli.programs import celery_command
+from taskd.cli.queues import Queues
 from taskd.cli.screen import LogLines, People, Programs
 from taskd.cli.settings import hand_on_config, settings_of
 from taskd.cli.worker_process import WorkerProcess
 from taskd.config import Settings, masked
+from taskd.errors import Unavailable
 from taskd.schedule.zones import zone
 from taskd.store import schema
 from taskd.store.database import Database
@@ -69,7 +72,9 @@ async def _all(settings: Settings, database: Database, live_log: LiveLog) -> Non
     following = []
     if ready.is_set():
         _welcome(settings, database)
-        working.append(asyncio.create_task(_worker(settings, database).run(stop)))
+        queues = Queues(create_app(settings), database)
+        worker = _worker(settings, database, queues)
+        working += [asyncio.create_task(service.run(stop)) for service in (worker, queues)]
         following.append(asyncio.create_task(live_log.run(quiet)))
         await asyncio.wait([*working, *following], return_when=asyncio.FIRST_COMPLETED)
         output.say("stopping")
@@ -79,15 +84,19 @@ async def _all(settings: Settings, database: Database, live_log: LiveLog) -> Non
     await asyncio.gather(*working, *following)
 
 
-def _worker(settings: Settings, database: Database) -> WorkerProcess:
-    command = [*celery_command("worker", "INFO"), "--without-mingle", "--without-gossip"]
+def _worker(settings: Settings, database: Database, queues: Queues) -> WorkerProcess:
+    def command() -> list[str]:
+        options = ["--queues", ",".join(queues.all()), "--without-mingle", "--without-gossip"]
+        return [*celery_command("worker", "INFO"), *options]
+
     return WorkerProcess(command, settings.state_dir / "worker.log", lambda: _busy(database))
 
 
 def _make_first_folder(settings: Settings, database: Database) -> None:
     """On the first start only: later, a folder that isn't there must not look like one without schedules."""
-    if not _count(database):
-        settings.schedules.paths[0].mkdir(parents=True, exist_ok=True)
+    first = settings.schedules.paths[0]
+    if not first.exists() and not _count(database):
+        first.mkdir(parents=True)
 
 
 def _count(database: Database) -> int:
@@ -98,13 +107,17 @@ def _count(database: Database) -> int:
 def _busy(database: Database) -> bool:
     """Whether a task is under way."""
     begun = select(RunRow.id).where(RunRow.status == "STARTED").limit(1)
-    return database.read(lambda session: session.scalar(begun)) is not None
+    try:
+        return database.read(lambda session: session.scalar(begun)) is not None
+    except Unavailable:  # then nobody knows, and it gets its time
+        return True
 
 
 def _log_to(handler: logging.Handler) -> None:
-    """Warnings of everyone, and what the files change."""
+    """Warnings of everyone, what the files change, and what the worker does about it."""
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("taskd.reconcile").setLevel(logging.INFO)
+    for name in ("taskd.reconcile", "taskd.dev"):
+        logging.getLogger(name).setLevel(logging.INFO)
 
 
 def _welcome(settings: Settings, database: Database) -> None:

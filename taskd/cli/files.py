@@ -11,7 +11,7 @@ from taskd.cli import output
 from taskd.cli.client import connect
 from taskd.cli.invocation import Command, Invocation
 from taskd.cli.settings import settings_of
-from taskd.errors import ConfigError
+from taskd.errors import ConfigError, Unavailable
 from taskd.reconcile import render
 from taskd.reconcile.plan import compare
 from taskd.source.tree import Tree
@@ -76,6 +76,8 @@ def sync(ctx: click.Context) -> None:
       taskd sync --json
     """
     done = connect(ctx.obj, settings_of(ctx.obj)).post("sync")
+    if "digest" not in done:  # it takes long: the daemon goes on with it
+        raise Unavailable(done["detail"])
     _print(ctx.obj, done)
     ctx.exit(1 if _errors(done) else 0)
 

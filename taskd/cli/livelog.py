@@ -1,7 +1,6 @@
 """What happens, as it happens: one line when a run is fired, one for each retry, one when it ends."""
 
 import asyncio
-import logging
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import Any
@@ -16,7 +15,6 @@ from taskd.store.database import Database
 from taskd.store.tables import RunRow
 
 _LOOK_EVERY = 0.25  # seconds
-log = logging.getLogger("taskd.dev")
 
 
 class LiveLog:
@@ -34,11 +32,9 @@ class LiveLog:
         """Until `stop`, and a last time then."""
         while True:
             last = stop.is_set()
-            try:
+            with suppress(Unavailable):  # the daemon in this process says so
                 for event, run in await asyncio.to_thread(lambda: list(self._changes())):
                     self._screen.run(event, run)
-            except Unavailable as error:
-                log.warning("%s; looking again", error)
             if last:
                 return
             with suppress(TimeoutError):

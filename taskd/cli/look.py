@@ -14,7 +14,8 @@ from taskd.cli.settings import settings_of
 from taskd.schedule.zones import zone
 
 STATUSES = (
-    "PENDING STARTED RETRY SUCCESS FAILURE REVOKED MISSED SKIPPED LOST IGNORED SENT".split()  # noqa: SIM905  short
+    *("PENDING", "STARTED", "RETRY", "SUCCESS", "FAILURE", "REVOKED"),
+    *("MISSED", "SKIPPED", "LOST", "IGNORED", "SENT"),
 )
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 _NOT_FIELDS = frozenset({"uid", "fingerprint", "next", "runs", "conditions"})  # for programs, or shown below

@@ -57,6 +57,8 @@ def trigger(
     """
     client = _client(ctx.obj)
     run = client.post("scheduler", "schedulers", name, "trigger", args=args, kwargs=kwargs)
+    if client.direct:
+        output.say("no daemon answers on this machine: the run begins once one works on this database")
     if wait:
         run = _followed(client, run["id"])
     if ctx.obj.json:

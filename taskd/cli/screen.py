@@ -9,6 +9,7 @@ from rich.text import Text
 from taskd import clock
 from taskd.cli import output
 from taskd.cli.look import outcome
+from taskd.config import masked
 
 
 class Screen(Protocol):
@@ -59,7 +60,7 @@ class Programs:
 
     def log(self, record: logging.LogRecord) -> None:
         """`{"event": "log", "level": …, "message": …}`."""
-        output.print_json_line({"event": "log", "level": record.levelname, "message": record.getMessage()})
+        output.print_json_line({"event": "log", "level": record.levelname, "message": _sentence(record)})
 
 
 class LogLines(logging.Handler):
@@ -72,3 +73,8 @@ class LogLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """As every handler."""
         self._screen.log(record)
+
+
+def _sentence(record: logging.LogRecord) -> str:
+    error = record.exc_info[1] if record.exc_info else None
+    return masked(record.getMessage() if error is None else f"{record.getMessage()}: {error!r}")

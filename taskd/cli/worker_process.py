@@ -26,17 +26,16 @@ log = logging.getLogger("taskd.dev")
 
 
 class WorkerProcess:
-    """Keeps one `command` running; what it prints goes to the file `output`, emptied at first.
+    """Keeps a worker running; what it prints goes to the file `output`, emptied at first.
 
-    `busy` tells whether tasks are under way.
+    `command` is asked at each start; `busy` tells whether tasks are under way.
     """
 
     name = "worker"
     needs_lease = None
 
-    def __init__(self, command: list[str], output: Path, busy: Callable[[], bool]) -> None:
-        self._command = [sys.executable, child.__file__, str(os.getpid()), *command]
-        self._output, self._busy = output, busy
+    def __init__(self, command: Callable[[], list[str]], output: Path, busy: Callable[[], bool]) -> None:
+        self._command, self._output, self._busy = command, output, busy
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`; then the worker has ended."""
@@ -55,9 +54,10 @@ class WorkerProcess:
 
     async def _live(self, stop: asyncio.Event) -> int:
         """One life: until it ends by itself, or is ended because of `stop`."""
+        command = await asyncio.to_thread(self._command)
         with self._output.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
-                *self._command,
+                *(sys.executable, "-I", child.__file__, str(os.getpid()), *command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -58,6 +58,14 @@ def test_a_failure_is_told_in_one_line(tmp_path: Path, dev: Running) -> None:
     assert "Traceback" not in dev.output
 
 
+def test_a_queue_that_a_schedule_names_is_worked_on(tmp_path: Path, dev: Running) -> None:
+    write(tmp_path, HELLO + "    queue: reports\n")
+    eventually(lambda: "the worker takes from queue reports now" in dev.output, within=30)
+    eventually(lambda: "hello  SUCCESS" in dev.output, within=30)
+    assert dev.stop(within=15) == 0
+    assert "Traceback" not in dev.output
+
+
 def test_the_command_line_beside_it_asks_through_its_socket(tmp_path: Path, dev: Running) -> None:
     write(tmp_path, HELLO)
     eventually(lambda: "create hello" in dev.output)

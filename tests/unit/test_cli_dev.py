@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -106,8 +106,8 @@ def test_log_lines_go_to_people_and_to_programs(capsys: pytest.CaptureFixture[st
     assert json.loads(programs) == {"event": "log", "level": "ERROR", "message": "x [y]"}
 
 
-def python(code: str) -> list[str]:
-    return [sys.executable, "-u", "-c", code]
+def python(code: str) -> Callable[[], list[str]]:
+    return lambda: [sys.executable, "-u", "-c", code]
 
 
 STUBBORN = python("import signal, time; signal.signal(15, signal.SIG_IGN); print('up'); time.sleep(60)")
