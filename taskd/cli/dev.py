@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+from logging.handlers import MemoryHandler
 
 import click
 from sqlalchemy import func, select
@@ -52,15 +53,15 @@ def dev(invocation: Invocation) -> None:
     settings = settings_of(invocation)
     hand_on_config(invocation)
     screen = Programs() if invocation.json else People(zone(settings.timezone))
-    _log_to(LogLines(screen))
+    held = _hold_log(LogLines(screen))
     with opened(settings) as database:
         schema.upgrade(database)
         _make_first_folder(settings, database)
         live_log = LiveLog(database, screen, settings.redact.keys)
-        asyncio.run(_all(settings, database, live_log))
+        asyncio.run(_all(settings, database, live_log, held))
 
 
-async def _all(settings: Settings, database: Database, live_log: LiveLog) -> None:
+async def _all(settings: Settings, database: Database, live_log: LiveLog, held: MemoryHandler) -> None:
     """The daemon; once it is ready, the worker and the live log. When one ends all end, the log last."""
     stop, ready, quiet = asyncio.Event(), asyncio.Event(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -72,6 +73,8 @@ async def _all(settings: Settings, database: Database, live_log: LiveLog) -> Non
     following = []
     if ready.is_set():
         _welcome(settings, database)
+        held.flushLevel = logging.NOTSET  # from here on at once
+        held.flush()
         queues = Queues(create_app(settings), database)
         worker = _worker(settings, database, queues)
         working += [asyncio.create_task(service.run(stop)) for service in (worker, queues)]
@@ -113,11 +116,13 @@ def _busy(database: Database) -> bool:
         return True
 
 
-def _log_to(handler: logging.Handler) -> None:
-    """Warnings of everyone, what the files change, and what the worker does about it."""
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+def _hold_log(handler: logging.Handler) -> MemoryHandler:
+    """Warnings of everyone, what the files change and what the worker does about it; held until it is flushed."""
+    held = MemoryHandler(10_000, logging.CRITICAL + 1, handler)
+    logging.basicConfig(level=logging.WARNING, handlers=[held], force=True)
     for name in ("taskd.reconcile", "taskd.dev"):
         logging.getLogger(name).setLevel(logging.INFO)
+    return held
 
 
 def _welcome(settings: Settings, database: Database) -> None:
@@ -139,6 +144,6 @@ def _welcome(settings: Settings, database: Database) -> None:
     if not _count(database):
         file = settings.schedules.paths[0] / "hello.yaml"
         output.say(
-            f"There are no schedules yet. Write this to {output.near(file)}, and it runs within two seconds:\n"
+            f"There are no schedules yet. Write this to {output.near(file)}; it is in force within two seconds:\n"
         )
         output.say(_FIRST)

@@ -44,7 +44,10 @@ def check(ctx: click.Context, paths: tuple[str, ...], form: str) -> None:
         output.print_json({"valid": not errors, **counts, "errors": errors, "warnings": warnings})
     else:
         output.print_lines([*_problems("error", errors), *_problems("warning", warnings)])
-        output.say(f"{counts['schedules']} schedules in {counts['files']} files: {_verdict(len(errors))}")
+        where = " in ".join(
+            output.counted(counts[each], each.removesuffix("s")) for each in ("schedules", "files")
+        )
+        output.say(f"{where}: {output.counted(len(errors), 'error') if errors else 'valid'}")
     ctx.exit(1 if errors else 0)
 
 
@@ -88,10 +91,6 @@ def _read(roots: Sequence[str], timezone: str) -> list[FileReading]:
         raise ConfigError("; ".join(blind))
     files = (file for reading in readings for file in reading.files.values())
     return list({os.path.realpath(file.path): file for file in files}.values())  # roots may overlap
-
-
-def _verdict(errors: int) -> str:
-    return f"{errors} error{'s' * (errors != 1)}" if errors else "valid"
 
 
 def _errors(found: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -75,6 +75,11 @@ def seconds(runtime: float | None) -> str:
     return f"{runtime:.2f} s" if runtime >= 1 else f"{runtime * 1000:.0f} ms"
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def near(path: Path) -> str:
     """A path as a person here would write it."""
     here = Path.cwd()

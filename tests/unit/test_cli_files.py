@@ -11,7 +11,7 @@ BAD = (
 def test_valid_files_are_counted(place: Workplace) -> None:
     place.file(GOOD)
     result = place.taskd("check")
-    assert (result.stdout, result.stderr) == ("", "1 schedules in 1 files: valid\n")
+    assert (result.stdout, result.stderr) == ("", "1 schedule in 1 file: valid\n")
 
 
 def test_all_errors_of_all_files_come_at_once_with_their_places(place: Workplace) -> None:
