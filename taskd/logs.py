@@ -20,8 +20,7 @@ def set_up(settings: Settings) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine(settings))
     logging.basicConfig(level=settings.logging.level, handlers=[handler], force=True)
-    for chatty in ("alembic", "watchfiles"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)  # it counts every change at INFO
 
 
 class OneLine(logging.Formatter):

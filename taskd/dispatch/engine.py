@@ -57,9 +57,10 @@ class Engine:
         """Finish what is in flight, give the lease back; False if a thread didn't end within `within` seconds."""
         self._stopping.set()
         self.wake()
+        deadline = clock.monotonic() + within
         for thread in self._threads:
             if thread.ident is not None:
-                thread.join(within)
+                thread.join(max(deadline - clock.monotonic(), 0.0))
         ended = not any(thread.is_alive() for thread in self._threads)
         if ended:
             self._publisher.close()

@@ -124,6 +124,12 @@ class Publisher:
     def _open(self) -> Producer:
         if self._producer is None:
             self._connection = self._app.connection_for_write()
+            if self._connection.transport.driver_type == "amqp":
+                # Whatever the application says: without it a message that RabbitMQ never got would count as sent.
+                self._connection.transport_options = {
+                    **(self._connection.transport_options or {}),
+                    "confirm_publish": True,
+                }
             self._producer = self._app.amqp.Producer(self._connection.channel(), auto_declare=False)
         return self._producer
 

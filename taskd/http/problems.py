@@ -5,7 +5,7 @@ Problem                    its own
 NotFound                   404
 NotAllowed                 409, with `path` and `line`
 pydantic ValidationError   422, with `errors`: [{loc, msg, input}], `input` only where it is no secret
-Unavailable                503, with Retry-After
+Unavailable, LeaseLost     503, with Retry-After
 anything else              500; the daemon's log has the traceback, the client doesn't
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from taskd.errors import NotAllowed, NotFound, TaskdError, Unavailable
+from taskd.errors import LeaseLost, NotAllowed, NotFound, TaskdError, Unavailable
 from taskd.http.exchange import Answer
 from taskd.redaction import redact
 from taskd.schedule.faults import did_you_mean, shown
@@ -73,7 +73,7 @@ def _problem(error: Exception, secret_keys: Collection[str]) -> Problem:
             return Problem(404, str(error))
         case NotAllowed():
             return Problem(409, str(error), path=error.path, line=error.line)
-        case Unavailable():
+        case Unavailable() | LeaseLost():
             return Problem(503, str(error), {"Retry-After": str(RETRY_AFTER)})
     log.error("a request failed", exc_info=error)
     return Problem(500, "taskd failed to answer; its log says why")

@@ -26,11 +26,12 @@ from taskd.reconcile.apply import ChangedMeanwhile, Source, apply, load
 from taskd.reconcile.plan import Plan, compare
 from taskd.reconcile.render import lines
 from taskd.source.tree import Tree, TreeReading
-from taskd.source.yamlfile import FileReading, Problem
+from taskd.source.yamlfile import FileReading
 from taskd.store import sources
 from taskd.store.database import Database
 from taskd.store.sources import FileState, condition
 
+_LEVELS = {"error": logging.ERROR, "warning": logging.WARNING}
 log = logging.getLogger("taskd.reconcile")
 
 
@@ -63,7 +64,7 @@ class Reconciler:
         self._awake = asyncio.Event()
         self._one_at_a_time = threading.Lock()
         self._recorded: object = None
-        self._told: frozenset[Problem] = frozenset()
+        self._told: frozenset[str] = frozenset()
         self.passed_once = asyncio.Event()
 
     def wake(self) -> None:
@@ -130,14 +131,16 @@ class Reconciler:
         """One log line a change, and one a problem when it is new."""
         for line in lines(plan, self._secret_keys):
             log.info("%s %s: %s", line.kind, line.name, line.detail)
-        problems = frozenset((*plan.problems, *plan.conflicts))
-        for problem in sorted(problems - self._told, key=str):
-            log.log(logging.ERROR if problem.severity == "error" else logging.WARNING, "%s", problem)
+        problems: dict[str, int] = {str(problem): _LEVELS[problem.severity] for problem in plan.problems}
+        problems |= {str(conflict): logging.ERROR for conflict in plan.conflicts}
+        unread = [reading.error for reading in readings if reading.error]
+        problems |= {f"{error}: nothing is deleted until it can be read": logging.ERROR for error in unread}
+        for problem, level in problems.items():
+            if problem not in self._told:
+                log.log(level, "%s", problem)
         if self._told and not problems:
             log.info("all files are in order again")
-        self._told = problems
-        for error in (reading.error for reading in readings if reading.error):
-            log.error("%s: no deletions until it can be read", error)
+        self._told = frozenset(problems)
 
 
 def _sources(readings: Sequence[TreeReading]) -> dict[str, Source]:

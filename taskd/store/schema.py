@@ -1,5 +1,6 @@
 """Migrations: bring the schema up to date, or say that it isn't."""
 
+import logging
 from pathlib import Path
 
 from alembic import command
@@ -11,6 +12,8 @@ from sqlalchemy.exc import DBAPIError
 
 from taskd.errors import DatabaseUnavailable, WrongSchema
 from taskd.store.database import Database
+
+logging.getLogger("alembic").setLevel(logging.WARNING)  # at INFO it tells of its context at every look
 
 
 def head() -> str:
