@@ -102,6 +102,8 @@ class Leadership:
 
     def _follow(self, seconds: float) -> None:
         row = self._database.read(lambda session: leases.read(session, self.name))
+        if self.epoch is not None and self.epoch != row.epoch:
+            self.lose()
         if row != self._seen:
             self._seen, self._seen_since = row, seconds
         free = row.holder is None or row.holder == self.holder

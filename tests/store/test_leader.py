@@ -62,6 +62,7 @@ def test_a_leader_that_slept_too_long_finds_another_and_stands_by(
     with pytest.raises(LeaseLost):
         database.write(one.fence)
     assert not one.step(11.0)
+    assert one.held_by_another
 
 
 def test_a_lease_that_was_given_back_is_taken_at_once(candidate: Candidate) -> None:
