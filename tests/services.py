@@ -21,11 +21,16 @@ from urllib.parse import urlsplit
 
 import pytest
 from kombu import Connection
+from sqlalchemy import URL, create_engine, make_url, text
 
 from tests.waiting import eventually
 
 REDIS = "redis://127.0.0.1:6379/15"
 RABBITMQ = "amqp://guest:guest@127.0.0.1:5672//"
+DATABASES = {
+    "postgresql": "postgresql+psycopg://postgres@127.0.0.1:5432/postgres",
+    "mariadb": "mariadb+pymysql://root@127.0.0.1:3306/mysql",
+}
 
 
 def absent(service: str, remedy: str) -> NoReturn:
@@ -160,3 +165,26 @@ def can_connect(url: str) -> bool:
         except connection.connection_errors:
             return False
     return True
+
+
+@contextmanager
+def own_database(kind: str) -> Iterator[str]:
+    """The URL of a new, empty database on a PostgreSQL or MariaDB server; it is dropped when the block ends."""
+    variable = f"TASKD_TEST_{kind.upper()}_URL"
+    server = make_url(os.environ.get(variable, DATABASES[kind]))
+    if not answers(server.render_as_string(hide_password=False)):
+        absent(kind, f"start one on its usual local port or set {variable}")
+    name = own_name("db")
+    _execute(server, f"CREATE DATABASE {name}")
+    try:
+        yield server.set(database=name).render_as_string(hide_password=False)
+    finally:
+        # PostgreSQL would wait for connections that a killed process left open
+        _execute(server, f"DROP DATABASE {name}" + " WITH (FORCE)" * (kind == "postgresql"))
+
+
+def _execute(server: URL, statement: str) -> None:
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
