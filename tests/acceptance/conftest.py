@@ -1,0 +1,50 @@
+"""An installation for each test: embedded (SQLite, files) unless the test asks for servers."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from tests import services
+from tests.acceptance.installations import Installation
+
+SERVERS = ["postgresql+redis", "mariadb+rabbitmq"]
+# Seconds until Redis gives a killed worker's messages back: taskd's setting would take 300 to 400.
+SOON = {"visibility_timeout": 5, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Installation]:
+    """Made, migrated and empty; its processes end with the test. The parameter names a database and a broker."""
+    with ExitStack() as stack:
+        kind: str = getattr(request, "param", "embedded")
+        settings = {} if kind == "embedded" else _on_servers(*kind.split("+"), request, stack)
+        installation = Installation(tmp_path, **settings)
+        stack.callback(installation.kill_all)
+        yield installation
+
+
+def _on_servers(
+    database: str, broker: str, request: pytest.FixtureRequest, stack: ExitStack
+) -> dict[str, str]:
+    name = services.own_name("celery")
+    url: str = request.getfixturevalue(f"{broker}_url")
+    stack.callback(_forget, broker, url, name)
+    return {
+        "TASKD_DATABASE__URL": stack.enter_context(services.own_database(database)),
+        "TASKD_BROKER__URL": url,
+        "TASKD_BROKER__REDIS__PREFIX": f"{name}:",
+        "TASKD_CELERY__CONF": json.dumps(
+            {"task_default_queue": name, "broker_transport_options": SOON if broker == "redis" else {}}
+        ),
+    }
+
+
+def _forget(broker: str, url: str, name: str) -> None:
+    if broker == "redis":
+        with Redis.from_url(url) as client:
+            for key in client.scan_iter(f"{name}:*"):
+                client.delete(key)
