@@ -63,8 +63,7 @@ class Engine:
                 thread.join(max(deadline - clock.monotonic(), 0.0))
         ended = not any(thread.is_alive() for thread in self._threads)
         if ended:
-            self._publisher.close()
-            self._resign()
+            self._finish()
         return ended
 
     def heart_age(self) -> float:
@@ -112,11 +111,14 @@ class Engine:
         self._publisher.tick(now)
         return self._publisher.next_due()
 
-    def _resign(self) -> None:
+    def _finish(self) -> None:
+        """Send what the last pass decided; then another may lead. Both threads have ended."""
         try:
+            self._publisher.tick(clock.now())
+            self._publisher.close()
             self.leadership.resign()
         except Unavailable as error:
-            log.warning("the lease could not be given back, it runs out by itself: %s", error)
+            log.warning("what is left goes to the next leader, once the lease has run out: %s", error)
 
 
 def _pause(due: datetime | None) -> float:
