@@ -47,6 +47,10 @@ async def supervise(
             started.append(
                 (own_stop, asyncio.create_task(_keep(service, holds, own_stop), name=service.name))
             )
+            # A port that is taken shows at once: then nothing else is to begin, not even for a moment.
+            await asyncio.sleep(0)
+            if started[-1][1].done():
+                break
         await _first(stop, [task for _, task in started])
     finally:
         for own_stop, task in reversed(started):

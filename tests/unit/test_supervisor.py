@@ -54,6 +54,17 @@ async def test_parts_start_in_order_and_stop_in_reverse() -> None:
     assert told == ["a starts", "b starts", "c starts", "c stops", "b stops", "a stops"]
 
 
+async def test_nothing_starts_after_a_part_that_cannot_live() -> None:
+    told: list[str] = []
+    with pytest.raises(ConfigError):
+        await supervise(
+            [Part("a", told, Trouble(asyncio.Event(), ConfigError("taken"))), Part("b", told)],
+            {},
+            asyncio.Event(),
+        )
+    assert told == ["a starts"]
+
+
 @pytest.mark.parametrize("error", [Unavailable("away"), LeaseLost("taken"), RuntimeError("a bug")])
 async def test_a_part_that_fails_is_started_again(error: Exception) -> None:
     told: list[str] = []
