@@ -95,6 +95,8 @@ class Database:
         self.engine.dispose()
 
     def _raise_if_away(self, error: DBAPIError) -> None:
+        if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+            raise ConfigError(f"database.url: {self.url.database} is no SQLite database") from error
         if error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError)):
             raise self._unavailable(str(error.orig).strip().splitlines()[0]) from error
 
