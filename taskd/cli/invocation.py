@@ -1,4 +1,4 @@
-"""The options that commands share. Imports nothing but click: `taskd --help` is to come at once."""
+"""What commands share. Imports nothing but click and our errors: `taskd --help` is to come at once."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from taskd.errors import Unavailable
 
 
 @dataclass
@@ -56,3 +58,15 @@ class Command(click.Command):
             if getattr(ctx.obj, name):
                 raise click.UsageError(f"`{ctx.info_name}` has no --{name}.", ctx)
         return super().invoke(ctx)
+
+
+class Service(Command):
+    """A command that a supervisor keeps running. What is away will be back: it ends with 1, and is started again."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; 2, which systemd doesn't start again, is for what a human must mend."""
+        try:
+            return super().invoke(ctx)
+        except Unavailable as error:
+            click.echo(f"taskd: {error}", err=True)
+            ctx.exit(1)

@@ -5,7 +5,8 @@ import sys
 
 import click
 
-from taskd.cli.invocation import Command, Invocation
+from taskd.cli.database import migrated
+from taskd.cli.invocation import Command, Invocation, Service
 from taskd.cli.settings import hand_on_config, settings_of
 
 _CELERYS_OWN = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
@@ -26,7 +27,7 @@ def worker(invocation: Invocation, celery_args: tuple[str, ...]) -> None:
     _become_celery(invocation, "worker", celery_args)
 
 
-@click.command(cls=Command, shared=(), context_settings=_CELERYS_OWN)
+@click.command(cls=Service, shared=(), context_settings=_CELERYS_OWN)
 @click.argument("celery_args", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
 def beat(invocation: Invocation, celery_args: tuple[str, ...]) -> None:
@@ -39,6 +40,8 @@ def beat(invocation: Invocation, celery_args: tuple[str, ...]) -> None:
       taskd beat
       taskd beat --loglevel DEBUG
     """
+    with migrated(settings_of(invocation)):
+        pass  # from inside Celery it would be a traceback
     _become_celery(invocation, "beat", ("--scheduler", "taskd", *celery_args))
 
 

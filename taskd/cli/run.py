@@ -3,11 +3,11 @@
 import click
 
 from taskd import daemon
-from taskd.cli.invocation import Command
+from taskd.cli.invocation import Service
 from taskd.cli.settings import settings_of
 
 
-@click.command(cls=Command, shared=("config",))
+@click.command(cls=Service, shared=("config",))
 @click.option("--no-dispatch", is_flag=True, help="Leave firing to `taskd beat` or `celery beat -S taskd`.")
 @click.pass_context
 def run(ctx: click.Context, *, no_dispatch: bool) -> None:

@@ -179,6 +179,7 @@ def test_celery_s_programs_get_their_options_and_our_configuration(
 ) -> None:
     (place.folder / "mine.yaml").write_text("logging: {level: WARNING}\n")
     monkeypatch.setenv("TASKD_CONFIG", "")
+    place.taskd("db", "upgrade")
     became: list[str] = []
     monkeypatch.setattr(os, "execv", lambda _, command: became.extend(command))
     place.taskd("-c", "mine.yaml", *words)
