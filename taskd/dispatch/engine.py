@@ -108,6 +108,7 @@ class Engine:
     def _send(self, now: datetime) -> datetime | None:
         if not self.leadership.leads(clock.monotonic()):
             return None
+        self._dispatcher.revoker.send()
         self._publisher.tick(now)
         return self._publisher.next_due()
 

@@ -25,10 +25,10 @@ from kombu.exceptions import OperationalError
 from taskd import clock
 from taskd.dispatch.leader import Leadership
 from taskd.dispatch.messages import send
-from taskd.schedule.policy import Catchup
 from taskd.store import outbox, runs
 from taskd.store.database import Database
 from taskd.store.outbox import Waiting
+from taskd.store.schedules import outlived
 
 BATCH = 200
 LONGEST_BACKOFF = 30.0  # seconds
@@ -161,4 +161,4 @@ class Publisher:
 
 
 def _overdue(waiting: Waiting, now: datetime) -> bool:
-    return waiting.scheduled_for is not None and waiting.scheduled_for < now - Catchup().window
+    return waiting.scheduled_for is not None and outlived(waiting.schedule, waiting.scheduled_for, now)

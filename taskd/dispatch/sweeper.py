@@ -25,6 +25,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from taskd import clock
+from taskd.dispatch.pausing import FailureCount
 from taskd.errors import Unavailable
 from taskd.store import workers
 from taskd.store.database import Database
@@ -80,6 +81,7 @@ class Sweeper:
         self._database, self._fence = database, fence
         self._seen: dict[str, Seen] = {}
         self._swept_at = float("-inf")
+        self._failures = FailureCount(database, fence)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sweep until told to stop. A database that is away is tried again; LeaseLost ends the service."""
@@ -102,6 +104,7 @@ class Sweeper:
         dead = gone(self._seen, seconds)
         lost = self._give_up(orphans(running, names, dead), dead & set(beats), now)
         self._drop_settled_messages()
+        self._failures.look(now)
         return lost
 
     def _give_up(self, runs: list[Running], dead: set[str], now: datetime) -> int:

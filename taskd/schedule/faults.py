@@ -1,7 +1,7 @@
 """What is wrong with a declaration, in sentences: the same for files and for the API."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from itertools import islice
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from taskd.schedule.policy_fields import PARTS
 from taskd.schedule.spec import NOT_SUPPORTED_YET, NotOneTrigger, declared_keys
 
 MOST = 1000
@@ -22,6 +23,7 @@ _EXPECTED = {
     "bool_type": "true or false",
     "list_type": "a list",
     "dict_type": "a map of keys and values",
+    "dataclass_type": "a map of keys and values",
 }
 
 
@@ -56,15 +58,15 @@ def _faults(error: ValidationError) -> Iterator[Fault]:
             loc = details["loc"]
             # pydantic marks a map's bad key by one more step.
             inner = len(loc) > 1 and loc[-1] == "[key]" and loc[0] == "labels"
-            of_key = inner or details["type"] == "extra_forbidden"
+            of_key = inner or details["type"] in {"extra_forbidden", "unexpected_keyword_argument"}
             yield Fault(loc[:-1] if inner else loc, _sentence(details), of_key)
 
 
 def _sentence(details: ErrorDetails) -> str:  # noqa: PLR0911 (one line for each kind of error)
     given, limits = details["input"], details.get("ctx", {})
     match kind := details["type"]:
-        case "extra_forbidden":
-            return unknown_key(str(details["loc"][-1]))
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            return _unknown(details["loc"])
         case "value_error":
             return str(limits["error"])
         case "missing":
@@ -86,6 +88,15 @@ def _sentence(details: ErrorDetails) -> str:  # noqa: PLR0911 (one line for each
 
 def _choices(limits: dict[str, Any]) -> list[str]:
     return [word.strip("' ") for word in limits["expected"].replace(" or ", ",").split(",")]
+
+
+def _unknown(loc: tuple[str | int, ...]) -> str:
+    part = PARTS.get(str(loc[0]))
+    if part is None or len(loc) == 1:
+        return unknown_key(str(loc[-1]))
+    known = [field.name for field in fields(part)]
+    hint = did_you_mean(loc[-1], known) or f": use {', '.join(known)}"
+    return f"unknown key{hint}"
 
 
 def unknown_key(key: str, known: Iterable[str] = _KEYS) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from unicodedata import normalize
 from uuid import UUID, uuid5
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from taskd.errors import InvalidSchedule
@@ -20,6 +20,9 @@ from taskd.schedule.crontab import InvalidCrontab, resolve_hash, validate
 from taskd.schedule.duration import seconds_of
 from taskd.schedule.json_value import flaws
 from taskd.schedule.zones import instant_of, zone
+
+EXACT = ConfigDict(extra="forbid")
+"""For maps inside a declaration: no key of theirs is ignored."""
 
 _NAMESPACE = UUID("6d1f2c5e-7f0b-5c86-9d0e-7461736b6400")
 _DATETIME = re.compile(

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from taskd.schedule.crontab import parse
 from taskd.schedule.pattern import Pattern
 from taskd.schedule.stretches import Stretch
-from taskd.schedule.trigger import Crontab
+from taskd.schedule.trigger import Crontab, Dst
 from taskd.schedule.zones import zone
 
 
@@ -42,10 +42,15 @@ class Rules(NamedTuple):
         )
 
 
+def by_class(pattern: Pattern) -> Dst:
+    """What a crontab does that says nothing about it."""
+    return Dst("skip", "both") if pattern.wildcard else Dst("run_after", "first")
+
+
 @lru_cache(maxsize=16384)
 def rules_of(trigger: Crontab) -> Rules:
     pattern = parse(trigger.expression, trigger.day_match)
     zone(trigger.timezone)
-    gap = trigger.dst.gap or ("skip" if pattern.wildcard else "run_after")
-    overlap = trigger.dst.overlap or ("both" if pattern.wildcard else "first")
+    default = by_class(pattern)
+    gap, overlap = trigger.dst.gap or default.gap, trigger.dst.overlap or default.overlap
     return Rules(pattern, trigger.timezone, gap == "run_after", overlap == "both")

@@ -40,7 +40,19 @@ from taskd.schedule.fields import (
     needs_day_match,
     uid_of,
 )
-from taskd.schedule.trigger import Crontab, Date, DayMatch, Interval, Trigger
+from taskd.schedule.overlap import Overlap
+from taskd.schedule.policy import Catchup
+from taskd.schedule.policy_fields import (
+    CatchupKey,
+    Delay,
+    DstKey,
+    Failures,
+    OverlapKey,
+    differing,
+    differing_dst,
+    for_crontabs,
+)
+from taskd.schedule.trigger import Crontab, Date, DayMatch, Dst, Interval, Trigger
 
 __all__ = [
     "NOT_SUPPORTED_YET",
@@ -55,9 +67,7 @@ __all__ = [
 
 ScheduleType = Literal["crontab", "interval", "date"]
 
-NOT_SUPPORTED_YET = frozenset(
-    {"catchup", "overlap", "jitter", "dst", "retry", "pause_after_failures", "replaces"}
-)
+NOT_SUPPORTED_YET = frozenset({"retry", "replaces"})
 """Keys of the format that this version refuses; a key leaves this list when its feature arrives."""
 
 _TRIGGER_KEYS = {
@@ -76,6 +86,7 @@ _OPTIONS = (
     "time_limit",
     "soft_time_limit",
 )
+_POLICY = ("day_match", "catchup", "overlap", "jitter", "dst", "pause_after_failures")
 
 
 class NotOneTrigger(InvalidSchedule):
@@ -111,12 +122,6 @@ def _raise_flaw(kind: object) -> object:
     return kind
 
 
-def _for_crontabs(match: DayMatch | None, info: ValidationInfo) -> DayMatch | None:
-    if match and info.data.get("schedule_type", "crontab") != "crontab":
-        raise InvalidSchedule("is for crontabs only")
-    return match
-
-
 class ScheduleSpec(BaseModel):
     """A valid declaration, normalised: NFC name, UTC instants, whole seconds, defaults filled in."""
 
@@ -126,7 +131,7 @@ class ScheduleSpec(BaseModel):
     task: Word
     timezone: Timezone
     schedule_type: Annotated[ScheduleType, BeforeValidator(_raise_flaw)]
-    day_match: Annotated[DayMatch | None, AfterValidator(_for_crontabs)] = None
+    day_match: Annotated[DayMatch | None, AfterValidator(for_crontabs)] = None
     crontab: CrontabText | None = None
     interval_seconds: Seconds | None = Field(None, validation_alias="interval")
     start_time: Instant | None = Field(None, validation_alias="date")
@@ -137,6 +142,11 @@ class ScheduleSpec(BaseModel):
     enabled: bool = True
     one_off: bool = False
     max_run_count: Count = 0
+    catchup: CatchupKey = Catchup()
+    overlap: OverlapKey = Overlap()
+    jitter: Delay = 0
+    dst: DstKey = None
+    pause_after_failures: Failures | None = None
     queue: Word | None = None
     exchange: Word | None = None
     routing_key: Word | None = None
@@ -178,7 +188,15 @@ class ScheduleSpec(BaseModel):
         # "or" is the default, kept only where it has to be said, so that a stored schedule is valid when read back.
         match = self.day_match
         said = match == "and" or (match == "or" and needs_day_match(self.crontab or ""))
-        return {"day_match": match} if said else {}
+        policy = {
+            "day_match": match if said else None,
+            "catchup": differing(self.catchup, Catchup()),
+            "overlap": differing(self.overlap, Overlap()),
+            "jitter": self.jitter,
+            "dst": differing_dst(self.dst, self.crontab),
+            "pause_after_failures": self.pause_after_failures,
+        }
+        return {key: value for key, value in policy.items() if value}
 
     @property
     def fingerprint(self) -> str:
@@ -192,7 +210,7 @@ class ScheduleSpec(BaseModel):
         return trigger_of({**self.columns(), "uid": uid_of(self.name)})
 
 
-_PLAIN_COLUMNS = set(ScheduleSpec.model_fields) - {"name", "day_match", *_OPTIONS}
+_PLAIN_COLUMNS = set(ScheduleSpec.model_fields) - {"name", *_POLICY, *_OPTIONS}
 
 
 def declared_keys() -> Iterator[str]:
@@ -218,7 +236,9 @@ def trigger_of(columns: Mapping[Any, Any]) -> Trigger:
         case "crontab":
             uid = columns.get("uid")
             expression = columns["crontab"] if uid is None else _resolved(columns["crontab"], str(uid))
-            return Crontab(expression, columns["timezone"], columns["policy"].get("day_match", "or"))
+            policy = columns["policy"]
+            dst = Dst(**policy["dst"]) if "dst" in policy else Dst()
+            return Crontab(expression, columns["timezone"], policy.get("day_match", "or"), dst)
         case "interval":
             return Interval(columns["interval_seconds"], columns["start_time"])
         case "date":
@@ -234,7 +254,8 @@ def timing_changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether an edit from one set of declared columns to another changes when or how often it is due.
 
     Then nothing fires for a past in which it wasn't so: the cursor moves up to now. An edit of the arguments,
-    the options or the labels is none. The limits of the count belong to it, since raising one revives a schedule.
+    the options or the labels is none, nor is one of the jitter: it moves decisions, not occurrences, and what waits
+    for its decision isn't lost. The limits of the count belong to it, since raising one revives a schedule.
     """
     limits = ("start_time", "end_time", "one_off", "max_run_count")
     triggers = [trigger_of({**columns, "uid": None}) for columns in (before, after)]

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from pydantic import ConfigDict, with_config
+
 DayMatch = Literal["or", "and"]
 
 
+@with_config(ConfigDict(extra="forbid"))  # as part of a declaration: no key of it is ignored
 @dataclass(frozen=True, slots=True)
 class Dst:
     """What a crontab does where the clocks jump; None leaves it to the expression's class (timing.py)."""

@@ -188,7 +188,7 @@ class _File:
 
     def _defaults_for(self, own: dict[str, Any]) -> dict[str, Any]:
         # What has no meaning for this trigger isn't inherited: it would be refused if the schedule had it.
-        unfit = {"day_match"} if "crontab" not in own else set()
+        unfit = {"day_match", "dst"} if "crontab" not in own else set()
         unfit |= {"start_time"} if "date" in own else set()
         return {key: value for key, value in self._defaults.items() if key not in unfit}
 

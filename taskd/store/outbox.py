@@ -1,6 +1,6 @@
 """Statements on `task_outbox`: messages that wait for the broker, or for their run to end."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,13 +24,16 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A message that is due, with what the publisher must know of its run. `policy` is None for ad hoc runs."""
+    """A message that is due, with what the publisher must know of its run.
+
+    `schedule`: the columns that say when its schedule is due, and its policy; None where it is gone.
+    """
 
     run_id: int
     task_id: str
     task_name: str
     scheduled_for: datetime | None
-    policy: dict[str, Any] | None
+    schedule: Mapping[Any, Any] | None
     message: Message
 
     @property
@@ -39,8 +42,20 @@ class Waiting:
         return str(self.message.options.get("queue") or self.message.options.get("exchange"))
 
 
-def put(session: Session, messages: Sequence[tuple[int, Message]], not_before: datetime) -> None:
-    """Add the messages of runs (by run id), due from `not_before` on."""
+_TIMING = (
+    ScheduleRow.uid,
+    ScheduleRow.schedule_type,
+    ScheduleRow.crontab,
+    ScheduleRow.interval_seconds,
+    ScheduleRow.start_time,
+    ScheduleRow.end_time,
+    ScheduleRow.timezone,
+    ScheduleRow.policy,
+)
+
+
+def put(session: Session, messages: Sequence[tuple[int, Message, str | None]], not_before: datetime) -> None:
+    """Add messages: run id, message, and the task id of the run that holds it; else it is due from `not_before` on."""
     if messages:
         session.execute(
             insert(OutboxRow),
@@ -50,10 +65,11 @@ def put(session: Session, messages: Sequence[tuple[int, Message]], not_before: d
                     "body": message.body,
                     "headers": message.headers,
                     "options": message.options,
-                    "not_before": not_before,
+                    "not_before": None if held_by else not_before,
+                    "held_by": held_by,
                     "publish_no": 0,
                 }
-                for run_id, message in messages
+                for run_id, message, held_by in messages
             ],
         )
 
@@ -61,7 +77,7 @@ def put(session: Session, messages: Sequence[tuple[int, Message]], not_before: d
 def due(session: Session, now: datetime, limit: int, *, after: int = 0) -> list[Waiting]:
     """The oldest unpublished messages with a run id above `after`, in order."""
     query = (
-        select(OutboxRow, RunRow.task_id, RunRow.task_name, RunRow.scheduled_for, ScheduleRow.policy)
+        select(OutboxRow, RunRow.task_id, RunRow.task_name, RunRow.scheduled_for, *_TIMING)
         .join(RunRow, RunRow.id == OutboxRow.run_id)
         .outerjoin(ScheduleRow, ScheduleRow.id == RunRow.schedule_id)
         .where(OutboxRow.not_before <= now, OutboxRow.run_id > after)
@@ -69,14 +85,35 @@ def due(session: Session, now: datetime, limit: int, *, after: int = 0) -> list[
         .limit(limit)
     )
     return [
-        Waiting(row.run_id, task_id, task_name, at, policy, Message(row.body, row.headers, row.options))
-        for row, task_id, task_name, at, policy in session.execute(query)
+        Waiting(
+            row.run_id,
+            found.task_id,
+            found.task_name,
+            found.scheduled_for,
+            found._mapping if found.uid else None,
+            Message(row.body, row.headers, row.options),
+        )
+        for found in session.execute(query)
+        for row in (found[0],)
     ]
 
 
 def next_due(session: Session) -> datetime | None:
     """When the next unpublished message is due."""
     return session.execute(select(func.min(OutboxRow.not_before))).scalar()
+
+
+def held_schedules(session: Session) -> set[int]:
+    """The schedules of which a message is held."""
+    query = select(RunRow.schedule_id).join(OutboxRow, OutboxRow.run_id == RunRow.id).distinct()
+    return {id_ for id_ in session.scalars(query.where(OutboxRow.held_by.is_not(None))) if id_ is not None}
+
+
+def release(session: Session, run_ids: Collection[int], now: datetime) -> None:
+    """What was held is due from now on."""
+    session.execute(
+        update(OutboxRow).where(OutboxRow.run_id.in_(run_ids)).values(held_by=None, not_before=now)
+    )
 
 
 def mark_published(session: Session, run_ids: Collection[int], now: datetime) -> None:

@@ -33,6 +33,7 @@ class NewRun:
     scheduled_for: datetime | None = None
     detail: dict[str, Any] | None = None
     message: outbox.Message | None = None
+    held_by: str | None = None  # task id of the run that it waits for
 
     def values(self) -> dict[str, Any]:
         """The row's columns."""
@@ -62,14 +63,17 @@ def task_id_for(uid: UUID, scheduled_for: datetime) -> str:
 
 
 def add(session: Session, new: Sequence[NewRun]) -> dict[str, int]:
-    """Write decisions and their messages, due at once; the row ids by task id. A duplicate raises IntegrityError."""
+    """Write decisions and their messages, due at once or held; the row ids by task id.
+
+    A duplicate raises IntegrityError.
+    """
     if not new:
         return {}
     added = session.execute(
         insert(RunRow).returning(RunRow.task_id, RunRow.id), [run.values() for run in new]
     )
     ids: dict[str, int] = {task_id: run_id for task_id, run_id in added}  # noqa: C416  rows aren't pairs to mypy
-    messages = [(ids[run.task_id], run.message) for run in new if run.message is not None]
+    messages = [(ids[run.task_id], run.message, run.held_by) for run in new if run.message is not None]
     outbox.put(session, messages, not_before=new[0].decided_at)
     return ids
 

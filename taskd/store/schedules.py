@@ -9,8 +9,9 @@ from uuid import UUID
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from taskd.errors import NotFound
-from taskd.schedule.policy import Timetable, fires_left, standing
+from taskd.errors import InvalidSchedule, NotFound
+from taskd.schedule.policy import Catchup, Timetable, fires_left, overdue, standing
+from taskd.schedule.policy_fields import catchup_of
 from taskd.schedule.spec import timing_changed, trigger_of
 from taskd.store import runs
 from taskd.store.tables import ScheduleRow
@@ -34,6 +35,9 @@ DECLARED = (
     "labels",
     "fingerprint",
 )
+
+SYSTEM = "taskd"
+"""Who has paused what nobody has: see pause_after_failures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,19 @@ def declared(row: ScheduleRow) -> dict[str, Any]:
 
 def timetable_of(columns: Mapping[Any, Any]) -> Timetable:
     """When a stored schedule (its `uid` and declared columns) is due."""
-    return Timetable(trigger_of(columns), columns["start_time"], columns["end_time"])
+    jitter = columns["policy"].get("jitter", 0)
+    window = columns["start_time"], columns["end_time"]
+    return Timetable(trigger_of(columns), *window, jitter, columns.get("uid"))
+
+
+def outlived(columns: Mapping[Any, Any] | None, occurrence: datetime, now: datetime) -> bool:
+    """Whether a decided occurrence of a stored schedule has waited past its catch-up window; None: it is gone."""
+    try:
+        if columns is not None:
+            return overdue(timetable_of(columns), catchup_of(columns["policy"]), occurrence, now)
+    except (InvalidSchedule, TypeError):  # broken since it was decided: nothing else must wait for that
+        pass
+    return occurrence < Catchup().oldest(now)
 
 
 def create(
@@ -110,6 +126,9 @@ def redeclare(row: ScheduleRow, columns: Mapping[str, Any], origin: Origin, now:
         row.counted_from = row.total_run_count
     if columns["enabled"] != before["enabled"]:
         unpause(row)  # the file's word is newer than the operator's
+    if row.paused_by == SYSTEM and columns["fingerprint"] != before["fingerprint"]:
+        unpause(row)  # what failed may have been mended
+        row.cursor_at = max(row.cursor_at, now)
     _declare(row, columns, origin, now)
 
 
@@ -149,5 +168,5 @@ def _declare(row: ScheduleRow, columns: Mapping[str, Any], origin: Origin, now: 
     for column in DECLARED:
         setattr(row, column, columns[column])
     row.owner, row.source, row.path, row.line = origin.owner, origin.source, origin.path, origin.line
-    row.version, row.updated_at = row.version + 1, now
+    row.version, row.updated_at, row.failures_in_a_row = row.version + 1, now, 0
     settle(row)

@@ -142,7 +142,7 @@ class OutboxRow(Base):
     headers: Mapped[dict[str, Any]] = mapped_column(Json)
     options: Mapped[dict[str, Any]] = mapped_column(Json)
     not_before: Mapped[datetime | None] = mapped_column(index=True)  # null: published, or held
-    held_by: Mapped[str | None] = mapped_column(text(155))
+    held_by: Mapped[str | None] = mapped_column(text(155), index=True)  # task id of the run that it waits for
     publish_no: Mapped[int] = mapped_column(default=0)
     published_at: Mapped[datetime | None]
 

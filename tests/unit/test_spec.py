@@ -19,7 +19,7 @@ from taskd.schedule.spec import (
     trigger_of,
     uid_of,
 )
-from taskd.schedule.trigger import Crontab, Date, Interval
+from taskd.schedule.trigger import Crontab, Date, Dst, Interval
 
 # The table "Keys of a schedule" of the format, with what is accepted beside it.
 FORMAT = ["task", "crontab", "interval", "interval_seconds", "date", "timezone", "args", "kwargs", "description", "enabled", "start_time", "end_time", "one_off", "max_run_count", "catchup", "overlap", "jitter", "dst", "day_match", "retry", "pause_after_failures", "queue", "exchange", "routing_key", "priority", "headers", "expires", "time_limit", "soft_time_limit", "replaces", "labels", "schedule_type"]  # fmt: skip
@@ -135,7 +135,8 @@ def test_a_spec_written_as_json_reads_back_the_same(keys: Any) -> None:
 @pytest.mark.parametrize(
     "edit",
     [{"task": "u"}, {"interval": 61}, {"timezone": "UTC"}, {"args": [1]}, {"queue": "q"}, {"labels": {"a": "b"}},
-     {"enabled": False}, {"kwargs": {"a": 1}}, {"expires": 1}, {"description": "d"}, {"max_run_count": 1}],
+     {"enabled": False}, {"kwargs": {"a": 1}}, {"expires": 1}, {"description": "d"}, {"max_run_count": 1},
+     {"catchup": "all"}, {"overlap": "skip"}, {"jitter": "5m"}, {"pause_after_failures": 1}],
 )  # fmt: skip
 def test_every_edit_changes_the_fingerprint(edit: Any) -> None:
     assert spec(**edit).fingerprint != spec().fingerprint
@@ -152,12 +153,49 @@ def test_options_hold_only_what_was_given_with_durations_in_seconds() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("keys", "policy"),
+    [
+        ({"catchup": "latest"}, {}),
+        ({"catchup": {"policy": "latest", "window": "1h"}}, {}),
+        ({"catchup": "none"}, {"catchup": {"policy": "none"}}),
+        ({"catchup": {"window": "6h"}}, {"catchup": {"window": 21600}}),
+        ({"catchup": {"policy": "all", "max": 5}}, {"catchup": {"policy": "all", "max": 5}}),
+        ({"overlap": "allow"}, {}),
+        ({"overlap": {"policy": "allow", "max_active": 1}}, {}),
+        ({"overlap": "terminate"}, {"overlap": {"policy": "terminate"}}),
+        (
+            {"overlap": {"policy": "buffer", "size": 3, "max_active": 2, "stale_after": "2h"}},
+            {"overlap": {"policy": "buffer", "size": 3, "max_active": 2, "stale_after": 7200}},
+        ),
+        ({"jitter": 0}, {}),
+        ({"jitter": "0s"}, {}),
+        ({"jitter": "5m"}, {"jitter": 300}),
+        ({"crontab": "30 2 * * *", "dst": {}}, {}),
+        ({"crontab": "30 2 * * *", "dst": {"gap": "run_after", "overlap": "first"}}, {}),
+        ({"crontab": "30 2 * * *", "dst": {"gap": "skip"}}, {"dst": {"gap": "skip"}}),
+        ({"crontab": "*/5 * * * *", "dst": {"gap": "skip", "overlap": "first"}}, {"dst": {"overlap": "first"}}),
+        ({"pause_after_failures": 3}, {"pause_after_failures": 3}),
+    ],
+)  # fmt: skip
+def test_the_policy_holds_what_differs_from_the_defaults(keys: Any, policy: Any) -> None:
+    assert spec(**keys).columns()["policy"] == policy
+    assert ScheduleSpec.read(json.loads(spec(**keys).model_dump_json()), "UTC") == spec(**keys)
+
+
+def test_dst_is_part_of_the_trigger() -> None:
+    assert spec(crontab="30 2 * * *", dst={"gap": "skip"}).trigger == Crontab(
+        "30 2 * * *", "Asia/Shanghai", dst=Dst(gap="skip")
+    )
+
+
 def test_an_edit_of_the_timing_is_told_from_one_of_the_arguments() -> None:
     before = spec(crontab="0 9 * * *").columns()
     for edit in ({"crontab": "0 8 * * *"}, {"timezone": "UTC"}, {"end_time": "2030-01-01T00:00"}, {"one_off": True},
-                 {"max_run_count": 3}, {"start_time": "2020-01-01T00:00"}, {"day_match": "and"}):  # fmt: skip
+                 {"max_run_count": 3}, {"start_time": "2020-01-01T00:00"}, {"day_match": "and"}, {"dst": {"gap": "skip"}}):  # fmt: skip
         assert timing_changed(before, spec(**{"crontab": "0 9 * * *", **edit}).columns()), edit
-    for edit in ({"args": [1]}, {"queue": "q"}, {"labels": {"a": "b"}}, {"enabled": False}, {"task": "u"}):
+    for edit in ({"args": [1]}, {"queue": "q"}, {"labels": {"a": "b"}}, {"enabled": False}, {"task": "u"},
+                 {"jitter": "5m"}, {"catchup": "all"}, {"overlap": "skip"}, {"pause_after_failures": 2}):  # fmt: skip
         assert not timing_changed(before, spec(crontab="0 9 * * *", **edit).columns()), edit
 
 
@@ -226,6 +264,26 @@ def test_the_zone_of_an_interval_is_no_timing() -> None:
         ({"priority": 256}, "priority: must be at most 255, not 256"),
         ({"queue": "q" * 256}, "queue: must be 1 to 255 bytes long"),
         ({"time_limit": "1m", "soft_time_limit": 60}, "soft_time_limit: must be shorter than time_limit (60s), which kills the worker process"),
+        ({"catchup": "al"}, "catchup: must be 'none', 'latest' or 'all', not 'al', did you mean 'all'?"),
+        ({"catchup": []}, "catchup: must be 'none', 'latest' or 'all', not a list"),
+        ({"catchup": {"windw": 1}}, "catchup.windw: unknown key, did you mean 'window'?"),
+        ({"catchup": {"xyzzy": 1}}, "catchup.xyzzy: unknown key: use policy, window, max"),
+        ({"catchup": {"policy": "lates"}}, "catchup.policy: must be 'none', 'latest' or 'all', not 'lates', did you mean 'latest'?"),
+        ({"catchup": {"window": 0}}, "catchup.window: a duration must be between 1s and 50 years"),
+        ({"catchup": {"policy": "all", "max": 1001}}, "catchup.max: must be at most 1000, not 1001"),
+        ({"catchup": {"max": 2}}, "catchup: max is for policy all, and this is latest: take it out"),
+        ({"overlap": "skp"}, "overlap: must be 'allow', 'skip', 'buffer', 'cancel' or 'terminate', not 'skp', did you mean 'skip'?"),
+        ({"overlap": {"max_active": 2}}, "overlap: policy allow lets every run go: choose skip, buffer, cancel or terminate"),
+        ({"overlap": {"policy": "skip", "max_active": "2"}}, "overlap.max_active: must be a whole number, not '2'"),
+        ({"overlap": {"policy": "skip", "size": 2}}, "overlap: size is for policy buffer, and this is skip: take it out"),
+        ({"overlap": {"policy": "buffer", "size": 101}}, "overlap.size: must be at most 100, not 101"),
+        ({"overlap": {"policy": "cancel", "stale_after": 9}}, "overlap: stale_after is for skip and buffer: cancel waits for nothing, take it out"),
+        ({"jitter": False}, "jitter: a duration is written like 30s, 5m, 1h30m, 2d, PT30S, or as whole seconds"),
+        ({"dst": {"gap": "skip"}}, "dst: is for crontabs only"),
+        ({"crontab": "@daily", "dst": "skip"}, "dst: must be a map of keys and values, not 'skip'"),
+        ({"crontab": "@daily", "dst": {"gap": "run"}}, "dst.gap: must be 'run_after' or 'skip', not 'run'"),
+        ({"crontab": "@daily", "dst": {"gab": "skip"}}, "dst.gab: unknown key, did you mean 'gap'?"),
+        ({"pause_after_failures": 0}, "pause_after_failures: must be at least 1, not 0"),
         ({"labels": {"a": 1}}, "labels.a: must be a string, not 1: put it in quotes"),
         ({"labels": {"a:b": "c"}}, "labels.a:b: a label's key is 1 to 63 printable characters without ':'"),
         ({"labels": {1: "c"}}, "labels.1: must be a string, not 1: put it in quotes"),
@@ -240,10 +298,10 @@ def test_each_fault_has_its_sentence(keys: Any, sentence: Any) -> None:
 
 def test_all_faults_come_at_once() -> None:
     found = faults(
-        task=1, timezone="X", crontab="x", start_time="x", enabled="no", priority=-1, jitter=1, foo=1
+        task=1, timezone="X", crontab="x", start_time="x", enabled="no", priority=-1, retry=1, foo=1
     )
     assert [fault.split(":")[0].split(" ")[0] for fault in found] == [
-        "task", "timezone", "crontab", "start_time", "enabled", "priority", "jitter", "foo",
+        "task", "timezone", "crontab", "start_time", "enabled", "priority", "retry", "foo",
     ]  # fmt: skip
 
 

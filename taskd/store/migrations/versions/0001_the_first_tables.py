@@ -57,6 +57,7 @@ def upgrade() -> None:
         sa.Column("published_at", UtcDateTime(), nullable=True),
         sa.PrimaryKeyConstraint("run_id", name="pk_task_outbox"),
     )
+    op.create_index("ix_task_outbox_held_by", "task_outbox", ["held_by"], unique=False)
     op.create_index("ix_task_outbox_not_before", "task_outbox", ["not_before"], unique=False)
     op.create_table(
         "task_result",
@@ -201,6 +202,7 @@ def downgrade() -> None:
     op.drop_index("ix_task_result_completed_at", table_name="task_result")
     op.drop_table("task_result")
     op.drop_index("ix_task_outbox_not_before", table_name="task_outbox")
+    op.drop_index("ix_task_outbox_held_by", table_name="task_outbox")
     op.drop_table("task_outbox")
     op.drop_table("task_lease")
     op.drop_index("ix_task_event_schedule_uid_id", table_name="task_event")

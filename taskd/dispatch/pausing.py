@@ -1,0 +1,96 @@
+"""Pauses that end by themselves, and pauses that the system makes: `until`, and `pause_after_failures`.
+
+Exact   the dispatcher asks for the streak of each due schedule that has the policy before it decides: no run fires
+        after the N-th failure that the database knows of
+Soon    the sweeper counts where runs have just ended, so that a daily job is paused, and every schedule's
+        `failures_in_a_row` right, within seconds. A record that comes more than MARGIN late (a worker's spool) is
+        counted with the schedule's next outcome, or by the next decision
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Row, select
+from sqlalchemy.orm import Session
+
+from taskd.store import failures, overrides
+from taskd.store.database import Database
+from taskd.store.failures import Streak
+from taskd.store.schedules import SYSTEM
+from taskd.store.tables import ScheduleRow
+
+BATCH = 500
+MARGIN = timedelta(seconds=30)  # for workers' clocks, and commits under way
+LOOK_BACK = timedelta(hours=1)  # on start: others may have counted until they ended
+log = logging.getLogger("taskd.dispatch")
+
+Fence = Callable[[Session], object]
+
+
+def resume_when_over(database: Database, fence: Fence, now: datetime) -> None:
+    """Resume what was paused until now; reads alone where there is nothing."""
+    over = select(ScheduleRow.id).where(ScheduleRow.state == "paused", ScheduleRow.paused_until <= now)
+
+    def write(session: Session) -> int:
+        resumed = overrides.resume_when_over(session, now, BATCH)
+        fence(session)
+        return resumed
+
+    while database.read(lambda session: session.execute(over.limit(1)).first()):
+        if database.write(write) < BATCH:
+            break
+
+
+def pause_failing(database: Database, fence: Fence, due: Sequence[Row[Any]], now: datetime) -> set[int]:
+    """Pause those of `due` whose runs have failed too often in a row; the ids of those that mustn't fire now."""
+    limited = [row for row in due if "pause_after_failures" in row.policy]
+    if not limited:
+        return set()
+    streaks = database.read(lambda session: failures.streaks(session, limited))
+    broken = {row.id: streaks[row.id] for row in limited if _too_long(streaks[row.id], row.policy)}
+    if broken:
+        database.write(lambda session: _note(session, fence, broken, now))
+    return set(broken)
+
+
+class FailureCount:
+    """Keeps `failures_in_a_row` right, and pauses what fails too often. One thread calls `look`."""
+
+    def __init__(self, database: Database, fence: Fence) -> None:
+        self._database, self._fence = database, fence
+        self._looked_at: datetime | None = None
+
+    def look(self, now: datetime) -> None:
+        """Count where runs have ended since the last look."""
+        since = now - LOOK_BACK if self._looked_at is None else self._looked_at - MARGIN
+
+        def read(session: Session) -> dict[int, Streak]:
+            rows = failures.with_outcomes_since(session, since)
+            streaks = failures.streaks(session, rows)
+            return {
+                row.id: streaks[row.id] for row in rows if streaks[row.id].length != row.failures_in_a_row
+            }
+
+        if changed := self._database.read(read):
+            self._database.write(lambda session: _note(session, self._fence, changed, now))
+        self._looked_at = now
+
+
+def _too_long(streak: Streak, policy: Mapping[str, Any]) -> bool:
+    limit = policy.get("pause_after_failures")
+    return isinstance(limit, int) and streak.length >= limit
+
+
+def _note(session: Session, fence: Fence, streaks: Mapping[int, Streak], now: datetime) -> None:
+    """Write the streaks; what is active and has one too long is paused."""
+    query = select(ScheduleRow).where(ScheduleRow.id.in_(streaks), ScheduleRow.deleted_at.is_(None))
+    for row in session.scalars(query.order_by(ScheduleRow.id).with_for_update()):
+        streak = streaks[row.id]
+        if row.state == "active" and _too_long(streak, row.policy):
+            reason = f"{streak.length} runs in a row have failed, the last of them {streak.last}"
+            log.warning("schedule %r is paused: %s", row.name, reason)
+            overrides.pause(session, row, SYSTEM, reason, now)
+        row.failures_in_a_row = streak.length
+    fence(session)
