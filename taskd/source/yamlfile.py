@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from taskd.schedule.faults import Fault, did_you_mean, faults_of, shorten
 from taskd.schedule.spec import ScheduleSpec
+from taskd.source.advice import advice_on
 from taskd.source.nodes import InvalidYaml, compose, find, is_map, place
 from taskd.source.values import UNREADABLE, Values
 
@@ -225,7 +226,6 @@ class _File:
         return {place(node) for node, _ in flaws}
 
     def _warn(self, spec: ScheduleSpec, body: yaml.Node) -> None:
-        if spec.interval_seconds and spec.interval_seconds % 86_400 == 0:
-            at = find(body, ("interval",)) or find(body, ("interval_seconds",)) or body
-            message = "interval: counts elapsed time, not the wall clock: use a crontab for a time of day"
-            self.report(at, message, spec.name, "warning")
+        for keys, sentence in advice_on(spec):
+            nodes = (find(node, (key,)) for node in (body, self._defaults_node) if node for key in keys)
+            self.report(next(filter(None, nodes), body), sentence, spec.name, "warning")

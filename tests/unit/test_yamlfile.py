@@ -234,3 +234,53 @@ def test_without_libyaml_the_same_is_read() -> None:
         assert roots[0] is not None
         assert roots[1] is not None
         assert Values().read(roots[0]) == Values().read(roots[1])
+
+
+@pytest.mark.parametrize(
+    ("keys", "warnings"),
+    [
+        (
+            "crontab: '*/30 2 * * *'",
+            ["crontab: the clocks skip 02:00 and 1 more: nothing fires that day; dst: {gap: run_after} makes up for it"],
+        ),
+        ("crontab: '30 2 * * *'", []),
+        ("crontab: '*/30 2 * * *', dst: {gap: run_after}", []),
+        ("crontab: '*/30 2 * * *', timezone: Asia/Shanghai", []),
+        ("crontab: '*/30 2-3 * * *'", []),
+        (
+            "crontab: '30 2 * * *', dst: {gap: skip}",
+            ["crontab: the clocks skip 02:30: nothing fires that day; dst: {gap: run_after} makes up for it"],
+        ),
+        (
+            "crontab: '0 9 * * *', jitter: 10m, expires: 5m",
+            ["expires: 300s is shorter than the jitter, 600s: it counts from the delayed start"],
+        ),
+        ("crontab: '0 9 * * *', jitter: 10m, expires: 10m", []),
+    ],
+)  # fmt: skip
+def test_what_runs_otherwise_than_one_may_think_is_a_warning(keys: str, warnings: list[str]) -> None:
+    reading = read(f"defaults: {{timezone: Europe/Berlin}}\nschedules:\n  a: {{task: t, {keys}}}\n")
+    assert [problem.message for problem in reading.problems] == warnings
+    assert len(reading.schedules) == 1
+    assert not reading.broken
+
+
+def test_policies_are_defaults_of_a_file_where_they_fit() -> None:
+    reading = read(
+        "defaults: {overlap: skip, jitter: 1m, dst: {gap: skip}}\n"
+        "schedules:\n"
+        "  a: {task: t, crontab: '30 9 * * *', overlap: {policy: buffer, size: 2}}\n"
+        "  b: {task: t, interval: 1h, jitter: 0}\n"
+    )
+    assert reading.problems == ()
+    first, second = (declared.spec.columns()["policy"] for declared in reading.schedules)
+    assert first == {"overlap": {"policy": "buffer", "size": 2}, "jitter": 60, "dst": {"gap": "skip"}}
+    assert second == {"overlap": {"policy": "skip"}}
+
+
+def test_an_error_inside_a_policy_is_reported_at_its_place() -> None:
+    text = "schedules:\n  a:\n    task: t\n    interval: 9\n    catchup:\n      windw: 1h\n      policy: al\n"
+    assert problems(text) == [
+        "6:7: a: catchup.windw: unknown key, did you mean 'window'?",
+        "7:15: a: catchup.policy: must be 'none', 'latest' or 'all', not 'al', did you mean 'all'?",
+    ]
