@@ -1,17 +1,34 @@
 """Decisions about what lies between a cursor and now."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskd.schedule.policy import ON_TIME, Catchup, Missed, Stretch, Timetable, decide, fires_left, standing
+from taskd.schedule import timing
+from taskd.schedule.duration import seconds_of
+from taskd.schedule.policy import (
+    MOMENT,
+    ON_TIME,
+    Catchup,
+    Missed,
+    Stretch,
+    Timetable,
+    decide,
+    fires_left,
+    overdue,
+    standing,
+)
+from taskd.schedule.spec import uid_of
 from taskd.schedule.trigger import Crontab, Date, Interval
 
-MINUTE = timedelta(minutes=1)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 EVERY_MINUTE = Timetable(Crontab("* * * * *", "UTC"))
+UID = uid_of("a")
 LATEST = Catchup()
 ALL = Catchup("all")
 NONE = Catchup("none")
@@ -90,6 +107,178 @@ def test_the_window_is_inclusive_at_both_ends() -> None:
     assert windowed.next_after(NOON - timedelta(days=1)) == NOON
     assert windowed.next_after(NOON) == NOON + MINUTE
     assert windowed.next_after(NOON + MINUTE) is None
+
+
+AT = {f"{minutes:02}": NOON + timedelta(minutes=minutes - 60) for minutes in range(0, 121, 10)}  # 60 is noon
+EVERY_TEN = Timetable(Interval(600))
+CATCHUP = """
+# catchup          | cursor | woken at  | fires             | window | left out | next
+latest             | 50     | 60 + 15s  | 60                |        |          | 70
+none               | 50     | 60 + 15s  | 60                |        |          | 70
+all                | 50     | 60 + 15s  | 60                |        |          | 70
+latest             | 50     | 60 + 16s  | 60                |        |          | 70
+none               | 50     | 60 + 16s  |                   |        | 60-60    | 70
+all                | 50     | 60 + 16s  | 60                |        |          | 70
+latest             | 20     | 60 + 16s  | 60                |        | 30-50    | 70
+none               | 20     | 60 + 16s  |                   |        | 30-60    | 70
+all                | 20     | 60 + 16s  | 30 40 50 60       |        |          | 70
+all max 2          | 20     | 60 + 16s  | 50 60             |        | 30-40    | 70
+latest             | 20     | 60 + 1s   | 60                |        | 30-50    | 70
+none               | 20     | 60 + 1s   | 60                |        | 30-50    | 70
+all                | 20     | 60 + 1s   | 30 40 50 60       |        |          | 70
+latest window 20m  | 00     | 60 + 16s  | 60                | 10-40  | 50-50    | 70
+none window 20m    | 00     | 60 + 16s  |                   | 10-40  | 50-60    | 70
+all window 20m     | 00     | 60 + 16s  | 50 60             | 10-40  |          | 70
+all window 20m     | 00     | 60 + 0s   | 40 50 60          | 10-30  |          | 70
+all window 5m      | 20     | 60 + 299s | 60                | 30-50  |          | 70
+all window 5m      | 20     | 60 + 301s |                   | 30-60  |          | 70
+latest window 1s   | 40     | 60 + 15s  | 60                | 50-50  |          | 70
+"""
+
+
+def rows(table: str) -> list[list[str]]:
+    """The rows of a table as drawn above."""
+    lines = [line for line in table.strip().splitlines() if not line.startswith("#")]
+    return [[cell.strip() for cell in line.split("|")] for line in lines]
+
+
+def _catchup(text: str) -> Catchup:
+    policy, *rest = text.split()
+    given_ = dict(zip(rest[::2], rest[1::2], strict=True))
+    return Catchup(policy, seconds_of(given_.get("window", "1h")), int(given_.get("max", 100)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("row", rows(CATCHUP), ids=lambda row: f"{row[0]}-{row[1]}-{row[2]}")
+def test_the_catchup_table(row: list[str]) -> None:
+    policy, cursor, woken, fires, window, left_out, following = row
+    at, late = woken.removesuffix("s").split(" + ")
+    decision = decide(EVERY_TEN, _catchup(policy), AT[cursor], AT[at] + timedelta(seconds=int(late)))
+    assert decision.fires == tuple(AT[fire] for fire in fires.split())
+    gaps = {gap.reason: (gap.stretch.first, gap.stretch.last) for gap in decision.missed}
+    told = {"window": window, "catchup": left_out}
+    expected = {reason: tuple(AT[end] for end in gap.split("-")) for reason, gap in told.items() if gap}
+    assert gaps == expected
+    assert (decision.cursor, decision.next_run_at) == (AT[at], AT[following])
+
+
+def test_a_second_missed_for_a_year_asks_the_evaluator_a_handful_of_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def counted(question: str) -> Callable[..., Any]:
+        answer = getattr(timing, question)
+        return lambda *args: (asked.append(question), answer(*args))[1]
+
+    for question in ("next_after", "last_until", "count_between"):
+        monkeypatch.setattr(timing, question, counted(question))
+    for jitter in (0, 30):
+        for trigger in (Interval(1), Crontab("* * * * * *", "Europe/Berlin")):
+            each_second = Timetable(trigger, jitter=jitter, uid=UID)
+            asked.clear()
+            decide(each_second, Catchup("all", max=100), NOON - timedelta(days=365), NOON)
+            assert len(asked) < 250
+
+
+def test_a_delay_is_the_occurrences_own_and_shorter_than_the_way_to_the_next() -> None:
+    hourly = Timetable(Interval(3600), jitter=7200, uid=UID)
+    delays = [hourly.due(at) - at for at in hourly.newest(Stretch(NOON - 99 * HOUR, NOON, 100), 100)]
+    assert delays == [hourly.due(NOON - n * HOUR) - (NOON - n * HOUR) for n in range(99, -1, -1)]
+    assert min(delays) >= timedelta(0)
+    assert max(delays) < HOUR
+    assert len(set(delays)) == 100
+    assert max(delays) - min(delays) > 0.8 * HOUR
+    assert Timetable(Date(NOON), jitter=60, uid=UID).due(NOON) < NOON + MINUTE
+
+
+def test_a_delayed_occurrence_waits_for_its_delay_and_keeps_its_scheduled_time() -> None:
+    hourly = Timetable(Interval(3600), jitter=1800, uid=UID)
+    due = hourly.due(NOON)
+    assert due > NOON
+    waiting = decide(hourly, NONE, NOON - HOUR, due - MOMENT)
+    assert (waiting.fires, waiting.missed, waiting.cursor, waiting.next_run_at) == ((), (), NOON - HOUR, due)
+    fired = decide(hourly, NONE, NOON - HOUR, due + ON_TIME)  # on time: lateness counts from its delay
+    assert (fired.fires, fired.cursor) == ((NOON,), NOON)
+    assert fired.next_run_at == hourly.due(NOON + HOUR)
+    late = decide(hourly, NONE, NOON - HOUR, due + ON_TIME + MOMENT)
+    assert (late.fires, [gap.reason for gap in late.missed]) == ((), ["catchup"])
+
+
+def test_the_window_counts_from_the_delay_too() -> None:
+    hourly = Timetable(Interval(3600), jitter=1800, uid=UID)
+    window = Catchup("all", window=600)
+    end = hourly.due(NOON) + timedelta(seconds=600)
+    assert decide(hourly, window, NOON - HOUR, end).fires == (NOON,)
+    assert decide(hourly, window, NOON - HOUR, end + MOMENT).missed == (
+        Missed(Stretch(NOON, NOON, 1), "window"),
+    )
+    assert not overdue(hourly, window, NOON, end)
+    assert overdue(hourly, window, NOON, end + MOMENT)
+
+
+def test_what_waits_is_not_overdue_while_it_would_still_be_on_time() -> None:
+    brief = Catchup("all", window=1)
+    assert not overdue(EVERY_MINUTE, brief, NOON, NOON + ON_TIME)
+    assert overdue(EVERY_MINUTE, brief, NOON, NOON + ON_TIME + MOMENT)
+
+
+def test_the_end_is_about_scheduled_times_not_about_delays() -> None:
+    ending = Timetable(Interval(3600), end=NOON, jitter=1800, uid=UID)
+    assert decide(ending, LATEST, NOON - HOUR, ending.due(NOON)).fires == (NOON,)
+    assert standing(ending, NOON - HOUR, enabled=True, paused=False, fires_left=None).state == "active"
+    assert standing(ending, NOON, enabled=True, paused=False, fires_left=None).state == "ended"
+
+
+def test_a_forward_jump_of_the_clock_is_an_outage() -> None:
+    jumped = decide(EVERY_TEN, LATEST, NOON, NOON + 3 * HOUR + MINUTE)
+    assert jumped.fires == (NOON + 3 * HOUR,)
+    assert sum(gap.stretch.count for gap in jumped.missed) == 17
+
+
+def test_after_a_backward_jump_nothing_that_was_decided_fires_again() -> None:
+    for jitter in (0, 300):
+        jittered = Timetable(Interval(600), jitter=jitter, uid=UID)
+        back = decide(jittered, ALL, NOON, NOON - 3 * HOUR)
+        assert (back.fires, back.missed, back.cursor) == ((), (), NOON)
+        assert back.next_run_at == jittered.due(NOON + 10 * MINUTE)
+
+
+@given(
+    seconds=st.integers(1, 5000),
+    jitter=st.integers(0, 9000),
+    policy=st.sampled_from(["none", "latest", "all"]),
+    window=st.integers(1, 4000),
+    left=st.none() | st.integers(1, 5),
+    steps=st.lists(st.integers(-3000, 9000), min_size=1, max_size=12),
+    end=st.integers(0, 40_000),
+)
+def test_however_the_clock_goes_each_occurrence_is_accounted_for_once(
+    seconds: int, jitter: int, policy: Any, window: int, left: int | None, steps: list[int], end: int
+) -> None:
+    timetable = Timetable(Interval(seconds), NOON, NOON + timedelta(seconds=end), jitter, UID)
+    catchup = Catchup(policy, window, 3)
+    cursor = now = latest = NOON - MOMENT
+    fired: list[datetime] = []
+    covered = 0
+    for step in steps:
+        now += timedelta(seconds=step)
+        decision = decide(timetable, catchup, cursor, now, fires_left=left)
+        assert decision.cursor >= cursor
+        assert all(timetable.due(fire) <= now for fire in decision.fires)
+        fired += decision.fires
+        covered += len(decision.fires) + sum(gap.stretch.count for gap in decision.missed)
+        cursor, latest = decision.cursor, max(latest, now)
+        if left is not None:
+            left -= len(decision.fires)
+            if left == 0:
+                break
+        assert decision.next_run_at is None or decision.next_run_at > now or left == 0
+    assert fired == sorted(set(fired))
+    done = timetable.between(NOON - MOMENT, cursor)
+    assert covered == (done.count if done else 0)
+    if left != 0:
+        reached = timetable.between(NOON - MOMENT, timetable.reached(latest))
+        assert covered == (reached.count if reached else 0)
 
 
 @given(
