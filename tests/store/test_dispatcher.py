@@ -1,93 +1,25 @@
 """T1 on every database: what is due is decided once, with its row, its message and its cursor, or not at all."""
 
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from celery import Celery
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 
 from taskd.dispatch import dispatcher as dispatching
 from taskd.dispatch.dispatcher import Dispatcher
 from taskd.dispatch.leader import Leadership
 from taskd.errors import LeaseLost
-from taskd.schedule.spec import ScheduleSpec, uid_of
+from taskd.schedule.spec import ScheduleSpec
 from taskd.store import events, leases, overrides, runs, schedules
 from taskd.store.database import Database
 from taskd.store.outbox import Message
 from taskd.store.schedules import Origin
-from taskd.store.tables import Base, EventRow, LeaseRow, OutboxRow, RunRow, ScheduleRow
+from taskd.store.tables import Base, EventRow, ScheduleRow
+from tests.store.scene import MINUTE, NOON, SOON, Declare, all_runs, outbox, schedule
 
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
-MINUTE = timedelta(minutes=1)
-SOON = NOON + timedelta(seconds=1)
-
-Declare = Callable[..., int]
-
-
-@pytest.fixture(autouse=True)
-def empty(database: Database) -> None:
-    """No schedule, run or message of another test."""
-
-    def clear(session: Any) -> None:
-        for table in (ScheduleRow, RunRow, OutboxRow, EventRow):
-            session.execute(delete(table))
-
-    database.write(clear)
-
-
-@pytest.fixture(scope="module")
-def app() -> Celery:
-    app = Celery("test", broker="memory://")
-    app.conf.update(task_serializer="json", accept_content=["json"])
-    return app
-
-
-@pytest.fixture
-def leadership(database: Database) -> Iterator[Leadership]:
-    database.write(lambda session: session.execute(update(LeaseRow).values(holder=None)))
-    leadership = Leadership(database, "dispatch", "me", ttl=1e9)
-    assert leadership.step(0.0)
-    yield leadership
-    leadership.resign()
-
-
-@pytest.fixture
-def dispatcher(database: Database, app: Celery, leadership: Leadership) -> Dispatcher:
-    return Dispatcher(database, app, leadership)
-
-
-@pytest.fixture
-def declare(database: Database) -> Declare:
-    """Add a schedule, as of a minute before noon unless `at` says otherwise; returns its id."""
-
-    def add(name: str = "one", at: datetime = NOON - MINUTE, **keys: Any) -> int:
-        if not {"interval", "date"} & keys.keys():
-            keys.setdefault("crontab", "* * * * *")
-        spec = ScheduleSpec.read({"name": name, "task": "t"} | keys, "UTC")
-        origin = Origin("file", "schedules", "schedules/a.yaml", 3)
-
-        def create(session: Any) -> int:
-            row = schedules.create(session, uid_of(name), name, spec.columns(), origin, at)
-            session.flush()
-            return row.id
-
-        return database.write(create)
-
-    return add
-
-
-def schedule(database: Database, name: str = "one") -> ScheduleRow:
-    return database.read(lambda session: schedules.find(session, name))
-
-
-def all_runs(database: Database) -> list[RunRow]:
-    return database.read(lambda session: list(session.scalars(select(RunRow).order_by(RunRow.scheduled_for))))
-
-
-def outbox(database: Database) -> list[OutboxRow]:
-    return database.read(lambda session: list(session.scalars(select(OutboxRow))))
+pytestmark = pytest.mark.usefixtures("empty")
 
 
 def test_what_is_due_becomes_a_run_a_message_and_a_moved_cursor(
