@@ -69,9 +69,9 @@ def add(session: Session, new: Sequence[NewRun]) -> dict[str, int]:
     """
     if not new:
         return {}
-    added = session.execute(
-        insert(RunRow).returning(RunRow.task_id, RunRow.id), [run.values() for run in new]
-    )
+    # With nulls left out, SQLAlchemy would begin a statement wherever a MISSED row follows one that fires.
+    statement = insert(RunRow).returning(RunRow.task_id, RunRow.id).execution_options(render_nulls=True)
+    added = session.execute(statement, [run.values() for run in new])
     ids: dict[str, int] = {task_id: run_id for task_id, run_id in added}  # noqa: C416  rows aren't pairs to mypy
     messages = [(ids[run.task_id], run.message, run.held_by) for run in new if run.message is not None]
     outbox.put(session, messages, not_before=new[0].decided_at)
