@@ -1,6 +1,6 @@
 """One database a module on each of the three: what holds on one must hold on all."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -47,14 +47,20 @@ def sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def empty(database: Database) -> None:
-    """No schedule, run or message of another test."""
+def clear(database: Database) -> Callable[[], None]:
+    """Forgets all schedules, runs, messages and events."""
 
-    def clear(session: Session) -> None:
+    def delete_all(session: Session) -> None:
         for table in (ScheduleRow, RunRow, OutboxRow, EventRow):
             session.execute(delete(table))
 
-    database.write(clear)
+    return lambda: database.write(delete_all)
+
+
+@pytest.fixture
+def empty(clear: Callable[[], None]) -> None:
+    """No schedule, run, message or event of another test."""
+    clear()
 
 
 @pytest.fixture
