@@ -11,13 +11,13 @@ from taskd.cli import output
 from taskd.cli.client import connect
 from taskd.cli.invocation import Command, Invocation
 from taskd.cli.settings import settings_of
+from taskd.schedule import duration
 from taskd.schedule.zones import zone
 
 STATUSES = (
     *("PENDING", "STARTED", "RETRY", "SUCCESS", "FAILURE", "REVOKED"),
     *("MISSED", "SKIPPED", "LOST", "IGNORED", "SENT"),
 )
-_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 _NOT_FIELDS = frozenset({"uid", "fingerprint", "next", "runs", "conditions"})  # for programs, or shown below
 
 
@@ -98,7 +98,7 @@ def when(schedule: Mapping[str, Any]) -> str:
         case "crontab":
             return str(schedule["crontab"])
         case "interval":
-            return f"every {_duration(schedule['interval_seconds'])}"
+            return f"every {duration.shown(schedule['interval_seconds'])}"
     return f"at {output.clock(schedule['start_time'], zone(schedule['timezone']))}"
 
 
@@ -109,14 +109,6 @@ def outcome(run: Mapping[str, Any]) -> str:
     if run["result"] is not None:
         return output.short(run["result"])
     return output.short((run["detail"] or {}).get("reason") or run["progress"])
-
-
-def _duration(seconds: int) -> str:
-    parts = []
-    for unit, size in _UNITS:
-        count, seconds = divmod(seconds, size)
-        parts += [f"{count}{unit}"] if count else []
-    return "".join(parts)
 
 
 def _schedule_row(schedule: dict[str, Any]) -> tuple[str | Text, ...]:

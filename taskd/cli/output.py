@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,6 +12,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from taskd.schedule.duration import span_shown
 
 _PIPED = 100_000  # columns: what is piped isn't wrapped or cut
 _STYLES = {
@@ -70,9 +72,7 @@ def clock(instant: datetime | str | None, zone: ZoneInfo) -> str:
 
 def seconds(runtime: float | None) -> str:
     """`1.25 s`, below a second `120 ms`, or nothing for None."""
-    if runtime is None:
-        return ""
-    return f"{runtime:.2f} s" if runtime >= 1 else f"{runtime * 1000:.0f} ms"
+    return "" if runtime is None else span_shown(timedelta(seconds=runtime))
 
 
 def counted(count: int, noun: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote
 
 from taskd import clock
-from taskd.http import health, results, schedulers, sync
+from taskd.http import health, occurrences, results, schedulers, sync
 from taskd.http.exchange import Answer, Context, Request
 from taskd.http.problems import Problem, answer_to
 
@@ -41,7 +41,8 @@ ROUTES = (
     Route("GET",  "/api/v1/scheduler/schedulers",              "read",    schedulers.page),
     Route("GET",  "/api/v1/scheduler/schedulers/all",          "read",    schedulers.every),
     Route("GET",  "/api/v1/scheduler/schedulers/{pk}",         "read",    schedulers.one),
-    Route("GET",  "/api/v1/scheduler/schedulers/{pk}/next",    "read",    schedulers.coming),
+    Route("GET",  "/api/v1/scheduler/schedulers/{pk}/next",    "read",    occurrences.coming),
+    Route("GET",  "/api/v1/scheduler/schedulers/{pk}/why",     "read",    occurrences.why),
     Route("GET",  "/api/v1/scheduler/schedulers/{pk}/runs",    "read",    schedulers.history),
     Route("POST", "/api/v1/scheduler/schedulers/{pk}/start",   "control", schedulers.start),
     Route("POST", "/api/v1/scheduler/schedulers/{pk}/pause",   "control", schedulers.pause),

@@ -1,8 +1,7 @@
 """`/api/v1/scheduler/schedulers`: look at schedules; start, pause, resume and trigger them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
-from itertools import islice
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from kombu.exceptions import EncodeError
@@ -10,12 +9,11 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from sqlalchemy.orm import Session
 
 from taskd.dispatch import manual
-from taskd.errors import InvalidSchedule, NotAllowed
-from taskd.http import results, shapes
+from taskd.errors import NotAllowed
+from taskd.http import occurrences, results, shapes
 from taskd.http.exchange import Answer, Context, Request
 from taskd.http.forms import (
     Form,
-    Instant,
     Json,
     Name,
     Nothing,
@@ -27,10 +25,7 @@ from taskd.http.forms import (
 )
 from taskd.http.problems import Problem
 from taskd.schedule.faults import did_you_mean
-from taskd.schedule.notes import note_of
-from taskd.schedule.policy import Timetable, fires_left
 from taskd.schedule.spec import ScheduleType
-from taskd.schedule.zones import zone
 from taskd.store import overrides, runs, schedule_pages, schedules
 from taskd.store.schedule_pages import ScheduleFilter, SortKey
 from taskd.store.tables import ScheduleRow
@@ -85,11 +80,6 @@ class _Page(_Filter, Paging):
     pass
 
 
-class _Coming(Form):
-    n: int = Field(BESIDE, ge=1, le=1000)
-    since: Instant | None = Field(None, alias="from")
-
-
 class _Reason(Form):
     not_yet = ("until", "catch_up")
     reason: Sentence | None = None
@@ -142,18 +132,10 @@ def one(context: Context, request: Request) -> Answer:
     def look(session: Session) -> dict[str, Any]:
         row = schedules.find(session, request.pk)
         newest = [shapes.run(run, context.secret_keys) for run in runs.of_schedule(session, row, BESIDE)]
-        coming = _occurrences(row, max(request.now, row.cursor_at), BESIDE)
+        coming = occurrences.listed(row, request.now, BESIDE)
         return shapes.schedule(row, context.secret_keys) | {"next": coming, "runs": newest}
 
     return Answer(200, context.database.read(look))
-
-
-def coming(context: Context, request: Request) -> Answer:
-    """The next `n` occurrences after `from`, by default now: when it is due, or would be if it weren't paused."""
-    form = query_of(_Coming, request)
-    row = context.database.read(lambda session: schedules.find(session, request.pk))
-    since = form.since or max(request.now, row.cursor_at)
-    return Answer(200, {"items": _occurrences(row, since, form.n)})
 
 
 def history(context: Context, request: Request) -> Answer:
@@ -231,29 +213,3 @@ def _idempotency_key(request: Request) -> str | None:
     if key is not None and not (1 <= len(key) <= LONGEST_KEY and key.isprintable()):
         raise Problem(400, f"an Idempotency-Key has 1 to {LONGEST_KEY} printable characters")
     return key
-
-
-def _occurrences(row: ScheduleRow, since: datetime, n: int) -> list[dict[str, Any]]:
-    """The next ones that its limits leave: in UTC, on the schedule's wall clock, and what the clocks do to them."""
-    counted = row.total_run_count - row.counted_from
-    left = fires_left(one_off=row.one_off, max_run_count=row.max_run_count, counted=counted)
-    try:
-        timetable = schedules.timetable_of(schedules.declared(row))
-        due = islice(_due(timetable, since), n if left is None else min(n, left))
-        return [
-            {
-                "scheduled_for": at.isoformat(),
-                "local": at.astimezone(zone(row.timezone)).isoformat(),
-                "note": note_of(timetable.trigger, at),
-            }
-            for at in due
-        ]
-    except InvalidSchedule:
-        return []  # it can't be evaluated: `state` says so, and why
-
-
-def _due(timetable: Timetable, since: datetime) -> Iterator[datetime]:
-    at = timetable.next_after(since)
-    while at is not None:
-        yield at
-        at = timetable.next_after(at)

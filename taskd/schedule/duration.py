@@ -1,6 +1,7 @@
-"""Durations as people write them, in whole seconds."""
+"""Durations as people write and read them."""
 
 import re
+from datetime import timedelta
 
 from taskd.errors import InvalidSchedule
 
@@ -11,7 +12,7 @@ _SHORT = re.compile(r"(?:(\d{1,10})d)?(?:(\d{1,10})h)?(?:(\d{1,10})m)?(?:(\d{1,1
 _ISO_8601 = re.compile(
     r"P(?:(\d{1,10})D)?(?:T(?:(\d{1,10})H)?(?:(\d{1,10})M)?(?:(\d{1,10})S)?)?", re.ASCII | re.IGNORECASE
 )
-_SECONDS_EACH = (86_400, 3_600, 60, 1)
+_SECONDS_EACH = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
 
 class InvalidDuration(InvalidSchedule):
@@ -26,9 +27,26 @@ def seconds_of(value: object) -> int:
     return seconds
 
 
+def shown(seconds: int) -> str:
+    """Whole seconds as `1h30m`."""
+    parts = []
+    for unit, each in _SECONDS_EACH.items():
+        count, seconds = divmod(seconds, each)
+        parts += [f"{count}{unit}"] if count else []
+    return "".join(parts) or "0s"
+
+
+def span_shown(span: timedelta) -> str:
+    """A span of any size: `120 ms`, `1.25 s`, from a minute on `1h30m`."""
+    seconds = span.total_seconds()
+    if seconds >= 60:
+        return shown(round(seconds))
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+
+
 def _read(value: object) -> int:
     match = isinstance(value, str) and (_SHORT.fullmatch(value) or _ISO_8601.fullmatch(value))
     parts = match.groups() if match else ()
     if not any(parts):
         raise InvalidDuration("a duration is written like 30s, 5m, 1h30m, 2d, PT30S, or as whole seconds")
-    return sum(int(part or 0) * each for part, each in zip(parts, _SECONDS_EACH, strict=True))
+    return sum(int(part or 0) * each for part, each in zip(parts, _SECONDS_EACH.values(), strict=True))

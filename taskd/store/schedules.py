@@ -148,15 +148,20 @@ def revive(row: ScheduleRow, columns: Mapping[str, Any], origin: Origin, now: da
 
 def settle(row: ScheduleRow) -> None:
     """Derive `state` and `next_run_at` of a living schedule anew."""
-    counted = row.total_run_count - row.counted_from
     stand = standing(
         timetable_of(declared(row) | {"uid": row.uid}),
         row.cursor_at,
         enabled=row.enabled,
         paused=row.paused_at is not None,
-        fires_left=fires_left(one_off=row.one_off, max_run_count=row.max_run_count, counted=counted),
+        fires_left=fires_left_of(row),
     )
     row.state, row.state_detail, row.next_run_at = stand.state, stand.detail, stand.next_run_at
+
+
+def fires_left_of(row: ScheduleRow) -> int | None:
+    """How many scheduled fires its limits leave; None where it has no limit."""
+    counted = row.total_run_count - row.counted_from
+    return fires_left(one_off=row.one_off, max_run_count=row.max_run_count, counted=counted)
 
 
 def unpause(row: ScheduleRow) -> None:

@@ -21,6 +21,7 @@ GET  /api/v1/scheduler/schedulers                read
 GET  /api/v1/scheduler/schedulers/all            read
 GET  /api/v1/scheduler/schedulers/{pk}           read
 GET  /api/v1/scheduler/schedulers/{pk}/next      read
+GET  /api/v1/scheduler/schedulers/{pk}/why       read
 GET  /api/v1/scheduler/schedulers/{pk}/runs      read
 POST /api/v1/scheduler/schedulers/{pk}/start     control
 POST /api/v1/scheduler/schedulers/{pk}/pause     control

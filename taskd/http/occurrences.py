@@ -1,0 +1,149 @@
+"""`/api/v1/scheduler/schedulers/{pk}`: `/next`, when it is due, and `/why`, what was decided about one of its times."""
+
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+from sqlalchemy.orm import Session
+
+from taskd.errors import InvalidSchedule
+from taskd.http import shapes
+from taskd.http.exchange import Answer, Context, Request
+from taskd.http.forms import Form, Instant, query_of
+from taskd.http.problems import Problem
+from taskd.schedule import why as answers
+from taskd.schedule.asked import asked
+from taskd.schedule.notes import note_of
+from taskd.schedule.past import Change
+from taskd.schedule.policy import Timetable
+from taskd.schedule.trigger import Crontab, Trigger
+from taskd.schedule.zones import zone
+from taskd.store import history, schedules
+from taskd.store.tables import ScheduleRow
+
+_NOT_FIRING = {
+    "quarantined": "it can't be dispatched",
+    "completed": "it has completed",
+    "ended": "its end_time has passed",
+    "disabled": "it is disabled",
+    "paused": "it is paused",
+}
+
+
+def _mend_offset(text: str) -> str:
+    # An unencoded `+` of an offset arrives as a space.
+    return re.sub(r"(T\S+) (\d\d:?\d\d)$", r"\1+\2", text)
+
+
+class _Coming(Form):
+    n: int = Field(10, ge=1, le=1000)
+    since: Instant | None = Field(None, alias="from")
+
+
+class _Why(Form):
+    at: Annotated[str, AfterValidator(_mend_offset)]
+
+
+def coming(context: Context, request: Request) -> Answer:
+    """The next `n` occurrences after `from`, by default now: when it is due, or would be if it were effective.
+
+    `fires` is false, and `message` says why, where nothing of it will be.
+    """
+    form = query_of(_Coming, request)
+    row = context.database.read(lambda session: schedules.find(session, request.pk))
+    idle = _NOT_FIRING.get(row.state)
+    told = {
+        "items": listed(row, request.now, form.n, form.since),
+        "crontab": _resolved(row),
+        "fires": idle is None,
+        "message": idle and ": ".join(filter(None, (idle, row.paused_reason or row.state_detail))),
+    }
+    return Answer(200, told)
+
+
+def why(context: Context, request: Request) -> Answer:
+    """What was decided for the occurrence `at`: a wall clock time in the schedule's zone, or one with an offset."""
+    form = query_of(_Why, request)
+    try:
+        return Answer(200, context.database.read(lambda session: _why(session, context, request, form.at)))
+    except InvalidSchedule as error:
+        raise Problem(422, str(error)) from error
+
+
+def listed(row: ScheduleRow, now: datetime, n: int, since: datetime | None = None) -> list[dict[str, Any]]:
+    """The next `n` after `since`, by default `now`, or as many as its limits leave from now on.
+
+    Each in UTC, on the schedule's wall clock, and what the clocks do to it.
+    """
+    try:
+        timetable = _timetable(row)
+    except InvalidSchedule:
+        return []  # it can't be evaluated: `state` says so, and why
+    undecided = max(now, row.cursor_at)
+    since = since or undecided
+    left = schedules.fires_left_of(row)
+    if left is not None:
+        sooner = timetable.between(undecided, since)
+        n = min(n, max(0, left - (sooner.count if sooner else 0)))
+    return [_shown(timetable.trigger, at, row.timezone) for at in islice(_due(timetable, since), n)]
+
+
+def _why(session: Session, context: Context, request: Request, text: str) -> dict[str, Any]:
+    row = history.find(session, request.pk)
+    meant = asked(text, row.timezone)
+    facts = history.facts(session, row, meant.start)
+    found = history.run_of(session, row, meant.start, meant.end)
+    told = answers.why(meant, facts, None if found is None else history.as_run(session, found), request.now)
+    instants = {"occurrence": told.occurrence, "before": told.before, "after": told.after}
+    trigger = facts.timetable.trigger
+    return {
+        "name": row.name,
+        "asked": text,
+        "decision": told.decision,
+        "words": told.words,
+        **{key: None if at is None else _shown(trigger, at, row.timezone) for key, at in instants.items()},
+        "among": told.among,
+        "event": None if told.cause is None else _event(told.cause),
+        "run": None if found is None or told.run is None else shapes.run(found, context.secret_keys),
+    }
+
+
+def _event(change: Change) -> dict[str, Any]:
+    return {
+        "at": change.at.isoformat(),
+        "kind": change.kind,
+        "actor": change.actor,
+        "reason": change.reason,
+        "until": shapes.plain(change.until),
+    }
+
+
+def _shown(trigger: Trigger, at: datetime, timezone: str) -> dict[str, Any]:
+    return {
+        "scheduled_for": at.isoformat(),
+        "local": at.astimezone(zone(timezone)).isoformat(),
+        "note": note_of(trigger, at),
+    }
+
+
+def _resolved(row: ScheduleRow) -> str | None:
+    """The crontab with what H became."""
+    try:
+        trigger = _timetable(row).trigger
+    except InvalidSchedule:
+        return row.crontab
+    return trigger.expression if isinstance(trigger, Crontab) else None
+
+
+def _timetable(row: ScheduleRow) -> Timetable:
+    return schedules.timetable_of(schedules.declared(row) | {"uid": row.uid})
+
+
+def _due(timetable: Timetable, since: datetime) -> Iterator[datetime]:
+    at = timetable.next_after(since)
+    while at is not None:
+        yield at
+        at = timetable.next_after(at)
