@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import groupby
 from typing import Any
 
 from celery import Celery
@@ -18,6 +17,7 @@ from celery.schedules import BaseSchedule, schedstate
 from taskd.errors import InvalidSchedule
 from taskd.schedule import timing
 from taskd.schedule.crontab import validate
+from taskd.schedule.pattern import as_list
 from taskd.schedule.trigger import Crontab, DayMatch
 from taskd.schedule.zones import zone
 
@@ -140,18 +140,12 @@ def _field(name: str, spec: Cronspec | None) -> str:
             field = "".join(spec.lower().split())  # Celery reads `0, 30` too
             field = re.sub(_FULL_NAME[name], r"\1", field) if name in _FULL_NAME else field
         case Iterable():
-            field = _runs(sorted(set(spec)))
+            field = as_list(spec)
         case _:
             raise TypeError(f"{name} must be an int, a str or several ints, not {type(spec).__name__}")
     if not field:
         raise InvalidSchedule(f"{name} is empty: leave it out for every {name.partition('_of_')[0]}")
     return field
-
-
-def _runs(values: list[int]) -> str:
-    """`[1, 2, 3, 7]` as `1-3,7`: every set fits into the length that an expression may have."""
-    groups = [list(group) for _, group in groupby(values, key=lambda value: value - values.index(value))]
-    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in groups)
 
 
 def _name_of(tz: Any) -> str:

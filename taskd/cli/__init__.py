@@ -25,6 +25,8 @@ _COMMANDS = {
     "list": ("taskd.cli.look", "All schedules."),
     "show": ("taskd.cli.look", "One schedule in depth."),
     "next": ("taskd.cli.coming", "Coming occurrences of a schedule, a crontab or an interval."),
+    "explain": ("taskd.cli.asking", "A crontab or an interval in words."),
+    "why": ("taskd.cli.asking", "Why a schedule ran at a time, or didn't."),
     "runs": ("taskd.cli.look", "What ran, the newest first."),
     "trigger": ("taskd.cli.operate", "Run a schedule now."),
     "pause": ("taskd.cli.operate", "Keep a schedule from firing."),

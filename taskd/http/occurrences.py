@@ -16,10 +16,10 @@ from taskd.http.forms import Form, Instant, query_of
 from taskd.http.problems import Problem
 from taskd.schedule import why as answers
 from taskd.schedule.asked import asked
-from taskd.schedule.notes import note_of
+from taskd.schedule.notes import note_of, noted
 from taskd.schedule.past import Change
 from taskd.schedule.policy import Timetable
-from taskd.schedule.trigger import Crontab, Trigger
+from taskd.schedule.trigger import Crontab
 from taskd.schedule.zones import zone
 from taskd.store import history, schedules
 from taskd.store.tables import ScheduleRow
@@ -88,7 +88,8 @@ def listed(row: ScheduleRow, now: datetime, n: int, since: datetime | None = Non
     if left is not None:
         sooner = timetable.between(undecided, since)
         n = min(n, max(0, left - (sooner.count if sooner else 0)))
-    return [_shown(timetable.trigger, at, row.timezone) for at in islice(_due(timetable, since), n)]
+    found = islice(_due(timetable, since), n)
+    return [_shown(at, row.timezone, note) for at, note in noted(timetable.trigger, since, found)]
 
 
 def _why(session: Session, context: Context, request: Request, text: str) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def _why(session: Session, context: Context, request: Request, text: str) -> dic
         "asked": text,
         "decision": told.decision,
         "words": told.words,
-        **{key: None if at is None else _shown(trigger, at, row.timezone) for key, at in instants.items()},
+        **{key: at and _shown(at, row.timezone, note_of(trigger, at)) for key, at in instants.items()},
         "among": told.among,
         "event": None if told.cause is None else _event(told.cause),
         "run": None if found is None or told.run is None else shapes.run(found, context.secret_keys),
@@ -121,11 +122,11 @@ def _event(change: Change) -> dict[str, Any]:
     }
 
 
-def _shown(trigger: Trigger, at: datetime, timezone: str) -> dict[str, Any]:
+def _shown(at: datetime, timezone: str, note: str | None) -> dict[str, Any]:
     return {
         "scheduled_for": at.isoformat(),
         "local": at.astimezone(zone(timezone)).isoformat(),
-        "note": note_of(trigger, at),
+        "note": note,
     }
 
 

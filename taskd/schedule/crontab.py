@@ -101,6 +101,11 @@ def is_wildcard(expression: str) -> bool:
     return minute.startswith("*") or hour.startswith("*")
 
 
+def fields_of(expression: str) -> dict[str, str]:
+    """The six fields by name, seconds first, in lower case."""
+    return {field.name: text for field, text in zip(_FIELDS, _split(expression), strict=True)}
+
+
 def resolve_hash(expression: str, uid: str) -> str:
     """The expression with each H replaced by a value that depends only on `uid` and the field.
 

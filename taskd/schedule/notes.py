@@ -1,6 +1,8 @@
 """What the clocks do to occurrences, in words."""
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 from taskd.schedule.pattern import DAY
@@ -16,6 +18,7 @@ class ClockChange(NamedTuple):
     at: datetime  # UTC
     note: str
     loses_day: bool  # nothing fires on a day on which something would have
+    loses: bool  # what they skip isn't made up for
 
 
 def note_of(trigger: Trigger, occurrence: datetime) -> str | None:
@@ -38,6 +41,23 @@ def note_of(trigger: Trigger, occurrence: datetime) -> str | None:
     return f"the first of two {shown}, the second doesn't fire"
 
 
+def noted(
+    trigger: Trigger, since: datetime, occurrences: Iterable[datetime]
+) -> Iterator[tuple[datetime, str | None]]:
+    """Each occurrence with what the clocks did to it, or took away between the one before (first `since`) and it."""
+    for before, at in pairwise(chain([since], occurrences)):
+        changes = [change for change in clock_changes(trigger, before, at) if change.loses]
+        lost = [_dated(change, trigger, at) for change in changes]
+        yield at, "; ".join(filter(None, [note_of(trigger, at), *lost])) or None
+
+
+def _dated(change: ClockChange, trigger: Trigger, beside: datetime) -> str:
+    """A change's note, with its day where that isn't the day of `beside`."""
+    assert isinstance(trigger, Crontab)
+    day, other = (f"{at.astimezone(zone(trigger.timezone)):%Y-%m-%d}" for at in (change.at, beside))
+    return change.note if day == other else f"on {day} {change.note}"
+
+
 def clock_changes(trigger: Trigger, after: datetime, until: datetime) -> list[ClockChange]:
     """The changes of the clocks in (after, until] that touch readings of a crontab, in order."""
     if not isinstance(trigger, Crontab):
@@ -56,15 +76,16 @@ def _change(rules: Rules, stretch: Stretch) -> ClockChange | None:
         return None
     readings = _readings(rules, low, high)
     midnight = low - low % DAY
-    loses_day = False
+    loses = loses_day = False
     if stretch.before > stretch.offset:
         note = f"the clocks show {readings} twice: {'both fire' if rules.repeats else 'the first fires'}"
     elif rules.makes_up:
         note = f"the clocks skip {readings}: made up for at {_shown(high, low)}"
     else:
+        loses = True
         loses_day = rules.pattern.count(midnight, midnight + DAY) == touched
         note = f"the clocks skip {readings}: nothing fires {'that day' if loses_day else 'instead'}"
-    return ClockChange(EPOCH + stretch.start * SECOND, note, loses_day)
+    return ClockChange(EPOCH + stretch.start * SECOND, note, loses_day, loses)
 
 
 def _readings(rules: Rules, low: int, high: int) -> str:

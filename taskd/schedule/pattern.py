@@ -6,9 +6,10 @@ knows of zones or of clocks that jump (timing.py does).
 
 from bisect import bisect_left
 from calendar import isleap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import MAXYEAR, date
+from itertools import groupby
 from typing import NamedTuple
 
 DAY = 86400
@@ -51,6 +52,13 @@ def _months_back_from(day: int) -> Iterator[_Month]:
         year, number = (year - 1, 12) if month.number == 1 else (year, month.number - 1)
         length = _length(year, number)
         month = _Month(number, month.first - length, length)
+
+
+def as_list(values: Iterable[int]) -> str:
+    """`[1, 2, 3, 7]` as a field: `1-3,7`. The shortest there is without steps."""
+    ordered = sorted(set(values))
+    groups = [list(group) for _, group in groupby(ordered, key=lambda value: value - ordered.index(value))]
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in groups)
 
 
 @dataclass(frozen=True, slots=True)

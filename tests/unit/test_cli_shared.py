@@ -10,7 +10,19 @@ from taskd.cli import main
 from tests.unit.conftest import Workplace
 
 COMMANDS = [*main.commands, "db upgrade", "db current", "db check"]
-STATE = ["list", "show x", "next x", "runs", "trigger x", "pause x", "resume x", "start x", "plan", "sync"]
+STATE = [
+    "list",
+    "show x",
+    "next x",
+    "why x --at 2026-01-01T09:00",
+    "runs",
+    "trigger x",
+    "pause x",
+    "resume x",
+    "start x",
+    "plan",
+    "sync",
+]
 
 
 def command_of(words: list[str]) -> click.Context:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from taskd.schedule import stretches, timing
 from taskd.schedule.crontab import ImpossibleCrontab, InvalidCrontab, parse
-from taskd.schedule.notes import clock_changes, note_of
+from taskd.schedule.notes import clock_changes, note_of, noted
 from taskd.schedule.rules import rules_of
 from taskd.schedule.timing import count_between, last_until, next_after, occurrences, upcoming
 from taskd.schedule.trigger import Crontab, Date, Dst, Interval, Trigger
@@ -394,8 +394,8 @@ def test_the_clock_changes_that_touch_a_schedule_are_listed(
         Crontab(expression, "Europe/Berlin", dst=dst), utc("2026-01-01"), utc("2027-01-01")
     )
     assert changes == [
-        (utc("2026-03-29T01:00"), f"the clocks {spring}", "that day" in spring),
-        (utc("2026-10-25T01:00"), f"the clocks {autumn}", False),
+        (utc("2026-03-29T01:00"), f"the clocks {spring}", "that day" in spring, "nothing" in spring),
+        (utc("2026-10-25T01:00"), f"the clocks {autumn}", False, False),
     ]
 
 
@@ -410,6 +410,22 @@ def test_clock_changes_are_inclusive_at_their_end_and_only_those_that_touch() ->
     assert [change.note for change in apia] == [
         "the clocks skip 2011-12-30 09:00: made up for at 2011-12-31 00:00"
     ]
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [
+        ("30 2 * * *", ["29 03:00 moved from 02:30, which the clocks skip", "30 02:30 None"]),
+        ("*/30 2 * * *", ["30 02:00 on 2026-03-29 the clocks skip 02:00 and 1 more: nothing fires that day"]),
+        ("30 * * * *", ["29 01:30 None", "29 03:30 the clocks skip 02:30: nothing fires instead"]),
+    ],
+)
+def test_what_the_clocks_take_away_is_noted_at_the_next_occurrence(
+    expression: str, expected: list[str]
+) -> None:
+    trigger, since = Crontab(expression, "Europe/Berlin"), utc("2026-03-29T00:00")
+    found = noted(trigger, since, upcoming(trigger, since, len(expected)))
+    assert [f"{at.astimezone(ZoneInfo('Europe/Berlin')):%d %H:%M} {note}" for at, note in found] == expected
 
 
 def test_intervals_and_dates_have_nothing_to_note() -> None:
