@@ -42,10 +42,21 @@ class _Json(click.ParamType[Any]):
 @click.option(
     "--kwargs", type=_Json(dict, "a JSON object"), metavar="JSON", help="In place of its own, this once."
 )
+@click.option(
+    "--overlap",
+    type=click.Choice(("allow", "skip", "buffer", "cancel", "terminate")),
+    help="What to do if another run is active, this once.",
+)
 @click.option("--wait", is_flag=True, help="Follow the run to its end, and exit 1 unless it is SUCCESS.")
 @click.pass_context
 def trigger(
-    ctx: click.Context, name: str, args: list[Any] | None, kwargs: dict[str, Any] | None, *, wait: bool
+    ctx: click.Context,
+    name: str,
+    args: list[Any] | None,
+    kwargs: dict[str, Any] | None,
+    overlap: str | None,
+    *,
+    wait: bool,
 ) -> None:
     """Run a schedule now, whether or not it is paused. Its own times and counts stay as they are.
 
@@ -54,9 +65,10 @@ def trigger(
       taskd trigger daily-report
       taskd trigger daily-report --wait
       taskd trigger daily-report --kwargs '{"day": "2026-01-31"}'
+      taskd trigger daily-report --overlap skip
     """
     client = _client(ctx.obj)
-    run = client.post("scheduler", "schedulers", name, "trigger", args=args, kwargs=kwargs)
+    run = client.post("scheduler", "schedulers", name, "trigger", args=args, kwargs=kwargs, overlap=overlap)
     if client.direct:
         output.say("no daemon answers on this machine: the run begins once one works on this database")
     if wait:
@@ -75,30 +87,36 @@ def trigger(
 @click.command(cls=Command)
 @click.argument("name")
 @click.option("--reason", help="Why; it is shown wherever the schedule is.")
+@click.option("--until", metavar="TIME", help="When it resumes by itself: 2026-12-24T08:00:00+01:00.")
 @click.pass_obj
-def pause(invocation: Invocation, name: str, reason: str | None) -> None:
-    """Keep a schedule from firing, over restarts and edits of its file, until `taskd resume`.
+def pause(invocation: Invocation, name: str, reason: str | None, until: str | None) -> None:
+    """Keep a schedule from firing, over restarts and edits of its file, until `taskd resume` or a given time.
 
     \b
     Examples:
       taskd pause daily-report
+      taskd pause daily-report --until 2030-01-02T08:00:00+01:00
       taskd pause daily-report --reason "ledger is being migrated"
     """
-    _operate(invocation, name, "pause", reason)
+    _operate(invocation, name, "pause", reason=reason, until=until)
 
 
 @click.command(cls=Command)
 @click.argument("name")
 @click.option("--reason", help="Why; it is kept with the event.")
+@click.option(
+    "--catch-up", is_flag=True, help="Treat the paused span as an outage: its catch-up policy decides."
+)
 @click.pass_obj
-def resume(invocation: Invocation, name: str, reason: str | None) -> None:
-    """Let a paused schedule fire again. What it didn't fire while it was paused isn't made up for.
+def resume(invocation: Invocation, name: str, reason: str | None, *, catch_up: bool) -> None:
+    """Let a paused schedule fire again. What it didn't fire while it was paused isn't made up for, unless you ask.
 
     \b
-    Example:
+    Examples:
       taskd resume daily-report
+      taskd resume daily-report --catch-up
     """
-    _operate(invocation, name, "resume", reason)
+    _operate(invocation, name, "resume", reason=reason, catch_up=catch_up or None)
 
 
 @click.command(cls=Command)
@@ -112,11 +130,11 @@ def start(invocation: Invocation, name: str, reason: str | None) -> None:
     Example:
       taskd start daily-report
     """
-    _operate(invocation, name, "start", reason)
+    _operate(invocation, name, "start", reason=reason)
 
 
-def _operate(invocation: Invocation, name: str, verb: str, reason: str | None) -> None:
-    schedule = _client(invocation).post("scheduler", "schedulers", name, verb, reason=reason)
+def _operate(invocation: Invocation, name: str, verb: str, **body: object) -> None:
+    schedule = _client(invocation).post("scheduler", "schedulers", name, verb, **body)
     if invocation.json:
         output.print_json(schedule)
     else:

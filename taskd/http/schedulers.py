@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from kombu.exceptions import EncodeError
@@ -14,6 +15,7 @@ from taskd.http import occurrences, results, shapes
 from taskd.http.exchange import Answer, Context, Request
 from taskd.http.forms import (
     Form,
+    Instant,
     Json,
     Name,
     Nothing,
@@ -25,6 +27,7 @@ from taskd.http.forms import (
 )
 from taskd.http.problems import Problem
 from taskd.schedule.faults import did_you_mean
+from taskd.schedule.overlap import OverlapPolicy
 from taskd.schedule.spec import ScheduleType
 from taskd.store import overrides, runs, schedule_pages, schedules
 from taskd.store.schedule_pages import ScheduleFilter, SortKey
@@ -80,13 +83,20 @@ class _Page(_Filter, Paging):
     pass
 
 
-class _Reason(Form):
-    not_yet = ("until", "catch_up")
+class _Start(Form):
     reason: Sentence | None = None
 
 
+class _Pause(_Start):
+    until: Instant | None = None
+
+
+class _Resume(_Start):
+    catch_up: Annotated[bool, Field(strict=True)] = False
+
+
 class _Trigger(Form):
-    not_yet = ("overlap",)
+    overlap: OverlapPolicy | None = None
     args: Annotated[list[Any], Json] | None = None
     kwargs: Annotated[dict[str, Any], Json] | None = None
 
@@ -147,17 +157,22 @@ def history(context: Context, request: Request) -> Answer:
 
 def start(context: Context, request: Request) -> Answer:
     """Make it effective; 409 where a file says `enabled: false`."""
-    return _override(context, request, overrides.start)
+    form = body_of(_Start, request)
+    return _override(context, request, overrides.start, form.reason)
 
 
 def pause(context: Context, request: Request) -> Answer:
-    """Keep it from firing until someone resumes it."""
-    return _override(context, request, overrides.pause)
+    """Keep it from firing until someone resumes it, or until `until`."""
+    form = body_of(_Pause, request)
+    if form.until is not None and form.until <= request.now:
+        raise Problem(422, f"until: {form.until.isoformat()} has passed: give a time to come")
+    return _override(context, request, partial(overrides.pause, until=form.until), form.reason)
 
 
 def resume(context: Context, request: Request) -> Answer:
-    """Let it fire again, from now on."""
-    return _override(context, request, overrides.resume)
+    """Let it fire again, from now on; with `catch_up` the paused span is caught up like an outage."""
+    form = body_of(_Resume, request)
+    return _override(context, request, partial(overrides.resume, catch_up=form.catch_up), form.reason)
 
 
 def trigger(context: Context, request: Request) -> Answer:
@@ -178,6 +193,7 @@ def trigger(context: Context, request: Request) -> Answer:
                 args=form.args,
                 kwargs=form.kwargs,
                 key=key,
+                overlap=form.overlap,
                 secret_keys=context.secret_keys,
             )
         except EncodeError as error:
@@ -189,9 +205,8 @@ def trigger(context: Context, request: Request) -> Answer:
     return Answer(202, _written(context, work))
 
 
-def _override(context: Context, request: Request, change: Override) -> Answer:
+def _override(context: Context, request: Request, change: Override, reason: str | None) -> Answer:
     query_of(Nothing, request)
-    reason = body_of(_Reason, request).reason
 
     def work(session: Session) -> dict[str, Any]:
         row = schedules.find(session, request.pk, lock=True)

@@ -37,6 +37,18 @@ def test_a_pause_is_shown_with_who_and_why_and_ends_with_resume(stocked: Workpla
     assert stocked.json("resume", "heartbeat")["state"] == "active"
 
 
+def test_a_pause_may_have_an_end_and_a_resume_may_catch_up(stocked: Workplace) -> None:
+    until = "2999-01-02T08:00:00+01:00"
+    assert stocked.json("pause", "heartbeat", "--until", until)["paused_until"] == "2999-01-02T07:00:00+00:00"
+    assert stocked.json("resume", "heartbeat", "--catch-up")["state"] == "active"
+    assert "has passed" in stocked.complaint("pause", "heartbeat", "--until", "2020-01-02T08:00:00+01:00")
+
+
+def test_a_trigger_may_ask_not_to_overlap(stocked: Workplace) -> None:
+    stocked.taskd("trigger", "heartbeat")
+    assert stocked.json("trigger", "heartbeat", "--overlap", "skip")["status"] == "SKIPPED"
+
+
 def test_start_resumes_too(stocked: Workplace) -> None:
     stocked.taskd("pause", "heartbeat")
     assert stocked.taskd("start", "heartbeat").stdout == "active heartbeat\n"

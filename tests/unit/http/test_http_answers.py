@@ -124,9 +124,10 @@ def test_a_wrong_parameter_is_named_and_not_ignored(api: Api, target: str, loc: 
     ("change", "body", "msg"),
     [
         ("pause", {"reasn": "x"}, "is unknown, did you mean 'reason'?"),
-        ("pause", {"until": "2027-01-01T00:00:00Z"}, "is not supported yet: take it out"),
-        ("resume", {"catch_up": True}, "is not supported yet: take it out"),
-        ("trigger", {"overlap": "skip"}, "is not supported yet: take it out"),
+        ("pause", {"until": "2027-01-01"}, "must be an instant with its offset"),
+        ("resume", {"until": "2027-01-01T00:00:00Z"}, "is unknown"),
+        ("resume", {"catch_up": "yes"}, "must be a valid boolean"),
+        ("trigger", {"overlap": "skipp"}, "did you mean 'skip'?"),
         ("pause", {"reason": 5}, "must be a valid string"),
         ("pause", {"reason": "\0"}, "NUL"),
         ("pause", ["reason"], "must be a valid dictionary"),

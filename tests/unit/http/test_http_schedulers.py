@@ -150,6 +150,33 @@ def test_pause_and_resume_say_who_and_why_and_can_be_repeated(api: Api) -> None:
     ]
 
 
+def test_a_pause_ends_by_itself_and_not_in_the_past(api: Api) -> None:
+    api.add("daily")
+    until = "2999-01-01T00:00:00+00:00"
+    paused = api.ask("POST", f"{SCHEDULERS}/daily/pause", {"until": until}).body
+    assert (paused["state"], paused["paused_until"]) == ("paused", until)
+    late = api.ask("POST", f"{SCHEDULERS}/daily/pause", {"until": "2020-01-01T00:00:00Z"})
+    assert (late.status, late.body["detail"]) == (
+        422,
+        "until: 2020-01-01T00:00:00+00:00 has passed: give a time to come",
+    )
+
+
+def test_a_resume_may_ask_for_what_was_paused(api: Api) -> None:
+    api.add("daily")
+    cursor = api.get(f"{SCHEDULERS}/daily")["cursor_at"]
+    api.ask("POST", f"{SCHEDULERS}/daily/pause")
+    resumed = api.ask("POST", f"{SCHEDULERS}/daily/resume", {"catch_up": True}).body
+    assert (resumed["state"], resumed["cursor_at"]) == ("active", cursor)
+
+
+def test_a_trigger_may_ask_not_to_overlap(api: Api) -> None:
+    api.add("daily")
+    first = api.ask("POST", f"{SCHEDULERS}/daily/trigger").body
+    second = api.ask("POST", f"{SCHEDULERS}/daily/trigger", {"overlap": "skip"}).body
+    assert (first["status"], second["status"]) == ("PENDING", "SKIPPED")
+
+
 def test_the_dispatcher_is_woken_once_the_change_is_on_disk(api: Api) -> None:
     api.add("daily")
     seen = []
