@@ -61,7 +61,7 @@ def _arranged(
     overlap = own if policy is None else replace(own, policy=policy)
     if overlap.policy == "allow":
         return new
-    asking = Asking({**declared(row), "id": row.id, "uid": row.uid}, [new], overlap=overlap)
+    asking = Asking({**declared(row), "id": row.id, "uid": row.uid}, overlap, [new])
     findings = overlapping.look(session, app, [asking], new.decided_at)
     broadcast_after_commit(session, app, overlapping.carry_out(session, findings, new.decided_at))
     return findings[0].fires[0]

@@ -15,7 +15,7 @@ what is held outlives its window        MISSED (reason: buffer)
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -43,13 +43,13 @@ class Asking:
     """A schedule (the columns of its row) and the fires that ask for room, oldest first."""
 
     columns: Mapping[Any, Any]
+    overlap: Overlap
     fires: Sequence[NewRun] = ()
-    overlap: Overlap = field(kw_only=True)
 
     @classmethod
     def of(cls, columns: Mapping[Any, Any], fires: Sequence[NewRun] = ()) -> "Asking":
         """Under the schedule's own policy."""
-        return cls(columns, fires, overlap=overlap_of(columns["policy"]))
+        return cls(columns, overlap_of(columns["policy"]), fires)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,7 @@ def held(session: Session, *, locked: bool = False) -> list[Asking]:
     query = select(ScheduleRow.__table__).where(ScheduleRow.id.in_(ids)).order_by(ScheduleRow.id)
     askings = []
     for row in session.execute(query.with_for_update(skip_locked=True) if locked else query):
-        with suppress(
-            TypeError
-        ):  # a policy that someone has broken: the schedule's next decision quarantines it
+        with suppress(TypeError):  # a policy broken in the table: the schedule's next decision quarantines it
             askings.append(Asking.of(row._mapping))
     return askings
 

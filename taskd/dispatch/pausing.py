@@ -17,7 +17,6 @@ from sqlalchemy.orm import Session
 
 from taskd.store import failures, overrides
 from taskd.store.database import Database
-from taskd.store.failures import Streak
 from taskd.store.schedules import SYSTEM
 from taskd.store.tables import ScheduleRow
 
@@ -48,11 +47,12 @@ def pause_failing(database: Database, fence: Fence, due: Sequence[Row[Any]], now
     limited = [row for row in due if "pause_after_failures" in row.policy]
     if not limited:
         return set()
-    streaks = database.read(lambda session: failures.streaks(session, limited))
-    broken = {row.id: streaks[row.id] for row in limited if _too_long(streaks[row.id], row.policy)}
+    most = max(_limit(row.policy) for row in limited)
+    streaks = database.read(lambda session: failures.streaks(session, limited, most))
+    broken = {row.id for row in limited if streaks[row.id].length >= _limit(row.policy)}
     if broken:
         database.write(lambda session: _note(session, fence, broken, now))
-    return set(broken)
+    return broken
 
 
 class FailureCount:
@@ -66,29 +66,28 @@ class FailureCount:
         """Count where runs have ended since the last look."""
         since = now - LOOK_BACK if self._looked_at is None else self._looked_at - MARGIN
 
-        def read(session: Session) -> dict[int, Streak]:
+        def read(session: Session) -> set[int]:
             rows = failures.with_outcomes_since(session, since)
             streaks = failures.streaks(session, rows)
-            return {
-                row.id: streaks[row.id] for row in rows if streaks[row.id].length != row.failures_in_a_row
-            }
+            return {row.id for row in rows if streaks[row.id].length != row.failures_in_a_row}
 
         if changed := self._database.read(read):
             self._database.write(lambda session: _note(session, self._fence, changed, now))
         self._looked_at = now
 
 
-def _too_long(streak: Streak, policy: Mapping[str, Any]) -> bool:
+def _limit(policy: Mapping[str, Any]) -> int:
+    """Failures in a row that pause; what someone has broken in the table pauses nothing."""
     limit = policy.get("pause_after_failures")
-    return isinstance(limit, int) and streak.length >= limit
+    return limit if isinstance(limit, int) else failures.MOST + 1
 
 
-def _note(session: Session, fence: Fence, streaks: Mapping[int, Streak], now: datetime) -> None:
-    """Write the streaks; what is active and has one too long is paused."""
-    query = select(ScheduleRow).where(ScheduleRow.id.in_(streaks), ScheduleRow.deleted_at.is_(None))
-    for row in session.scalars(query.order_by(ScheduleRow.id).with_for_update()):
-        streak = streaks[row.id]
-        if row.state == "active" and _too_long(streak, row.policy):
+def _note(session: Session, fence: Fence, ids: set[int], now: datetime) -> None:
+    """Write the streaks, read anew under the rows' locks; what is active and has one too long is paused."""
+    query = select(ScheduleRow).where(ScheduleRow.id.in_(ids), ScheduleRow.deleted_at.is_(None))
+    rows = list(session.scalars(query.order_by(ScheduleRow.id).with_for_update()))
+    for row, streak in zip(rows, failures.streaks(session, rows).values(), strict=True):
+        if row.state == "active" and streak.length >= _limit(row.policy):
             reason = f"{streak.length} runs in a row have failed, the last of them {streak.last}"
             log.warning("schedule %r is paused: %s", row.name, reason)
             overrides.pause(session, row, SYSTEM, reason, now)

@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import takewhile
 from typing import Any
 
-from sqlalchemy import Row, Select, or_, select, union_all
+from sqlalchemy import Row, Select, func, or_, select, union_all
 from sqlalchemy.orm import Session
 
 from taskd.store.tables import RunRow, ScheduleRow
@@ -29,8 +29,10 @@ class Streak:
     last: str | None
 
 
-def streaks(session: Session, schedules: Sequence[Row[Any]], most: int = MOST) -> dict[int, Streak]:
-    """By id, the streak of each schedule (rows with `id` and `updated_at`)."""
+def streaks(
+    session: Session, schedules: Sequence[Row[Any] | ScheduleRow], most: int = MOST
+) -> dict[int, Streak]:
+    """By id and in their order, the streaks of schedules (rows with `id` and `updated_at`), up to `most`."""
     found: dict[int, list[tuple[str, str]]] = {schedule.id: [] for schedule in schedules}
     for start in range(0, len(schedules), _PART):
         probes = [_newest(schedule, most) for schedule in schedules[start : start + _PART]]
@@ -44,11 +46,13 @@ def with_outcomes_since(session: Session, instant: datetime) -> list[Row[Any]]:
 
     Those that are paused keep the streak with which they were: it begins anew when they are resumed.
     """
-    failed, ends_one = RunRow.status.in_(FAILED), RunRow.status == "SUCCESS"
-    columns = (ScheduleRow.id, ScheduleRow.updated_at, ScheduleRow.failures_in_a_row, ScheduleRow.policy)
+    # Expressions keep databases off the indexes by status and by schedule, which lead through all history.
+    of_one, status = RunRow.schedule_id + 0, func.coalesce(RunRow.status, "")
+    failed, ends_one = status.in_(FAILED), status == "SUCCESS"
+    columns = (ScheduleRow.id, ScheduleRow.updated_at, ScheduleRow.failures_in_a_row)
     ended = (
-        select(RunRow.schedule_id)
-        .join(ScheduleRow, ScheduleRow.id == RunRow.schedule_id)
+        select(of_one)
+        .join(ScheduleRow, ScheduleRow.id == of_one)
         .where(
             RunRow.completed_at > instant,
             ScheduleRow.paused_at.is_(None),
@@ -56,11 +60,11 @@ def with_outcomes_since(session: Session, instant: datetime) -> list[Row[Any]]:
         )
         .distinct()
     )
-    ids = [id_ for id_ in session.scalars(ended) if id_ is not None]
+    ids = session.scalars(ended).all()
     return list(session.execute(select(*columns).where(ScheduleRow.id.in_(ids)))) if ids else []
 
 
-def _newest(schedule: Row[Any], most: int) -> Select[Any]:
+def _newest(schedule: Row[Any] | ScheduleRow, most: int) -> Select[Any]:
     newest = (
         select(RunRow.schedule_id, RunRow.id, RunRow.task_id, RunRow.status)
         .where(

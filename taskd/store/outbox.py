@@ -105,8 +105,12 @@ def next_due(session: Session) -> datetime | None:
 
 def held_schedules(session: Session) -> set[int]:
     """The schedules of which a message is held."""
-    query = select(RunRow.schedule_id).join(OutboxRow, OutboxRow.run_id == RunRow.id).distinct()
-    return {id_ for id_ in session.scalars(query.where(OutboxRow.held_by.is_not(None))) if id_ is not None}
+    # Two statements: a join may be led through all runs. A range, not IS NOT NULL: that uses the index everywhere.
+    held = session.scalars(select(OutboxRow.run_id).where(OutboxRow.held_by > "")).all()
+    if not held:
+        return set()
+    schedules = session.scalars(select(RunRow.schedule_id).where(RunRow.id.in_(held)))
+    return {schedule_id for schedule_id in schedules if schedule_id is not None}
 
 
 def release(session: Session, run_ids: Collection[int], now: datetime) -> None:

@@ -81,10 +81,17 @@ def edit(database: Database, now: datetime, name: str = "one", **keys: Any) -> N
 
 def statements(database: Database, work: Callable[[], object]) -> list[str]:
     """The SQL that `work` executes."""
-    seen: list[str] = []
+    return [statement for statement, _ in statements_with_values(database, work)]
+
+
+def statements_with_values(database: Database, work: Callable[[], object]) -> list[tuple[str, Any]]:
+    """The SQL that `work` executes, each with its parameters; no BEGIN."""
+    seen: list[tuple[str, Any]] = []
 
     def note(*execution: Any) -> None:
-        seen.append(execution[2])
+        _, _, statement, values, *_ = execution
+        if not statement.startswith("BEGIN"):
+            seen.append((statement, values))
 
     event.listen(database.engine, "before_cursor_execute", note)
     try:

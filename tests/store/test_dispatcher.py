@@ -7,6 +7,7 @@ import pytest
 from celery import Celery
 from sqlalchemy import select, update
 
+from taskd.dispatch import claim as claiming
 from taskd.dispatch import dispatcher as dispatching
 from taskd.dispatch.dispatcher import Dispatcher
 from taskd.dispatch.leader import Leadership
@@ -17,7 +18,7 @@ from taskd.store.database import Database
 from taskd.store.outbox import Message
 from taskd.store.schedules import Origin
 from taskd.store.tables import Base, EventRow, ScheduleRow
-from tests.store.scene import MINUTE, NOON, SOON, Declare, all_runs, outbox, schedule
+from tests.store.scene import MINUTE, NOON, SOON, Declare, all_runs, outbox, schedule, statements
 
 pytestmark = pytest.mark.usefixtures("empty")
 
@@ -57,6 +58,18 @@ def test_all_that_is_due_is_decided_in_one_pass(
         declare(f"s{n}")
     assert dispatcher.tick(SOON) == 8
     assert len(outbox(database)) == 8
+
+
+def test_a_transaction_is_bounded_by_what_it_writes(
+    database: Database, dispatcher: Dispatcher, declare: Declare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claiming, "BATCH_BYTES", 5000)
+    for n in range(4):
+        declare(f"s{n}", args=["x" * 2000])
+    declare("large", args=["x" * 9000])
+    sent = statements(database, lambda: dispatcher.tick(SOON))
+    assert sum(statement.startswith("INSERT INTO task_result") for statement in sent) == 5
+    assert len(outbox(database)) == 5
 
 
 def test_an_outage_is_one_late_fire_and_one_row_for_what_was_missed(

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from taskd.dispatch.dispatcher import Dispatcher
 from taskd.dispatch.pausing import FailureCount
 from taskd.errors import LeaseLost
-from taskd.store import active, leases, overrides
+from taskd.store import active, failures, leases, outbox, overrides, schema
 from taskd.store.database import Database
 from taskd.store.tables import EventRow
 from tests.store.scene import (
@@ -26,6 +26,7 @@ from tests.store.scene import (
     events,
     schedule,
     statements,
+    statements_with_values,
     statuses,
 )
 
@@ -310,3 +311,25 @@ def test_the_fence_guards_the_count(database: Database, dispatcher: Dispatcher, 
     with pytest.raises(LeaseLost):
         FailureCount(database, lost).look(SOON + SECOND)
     assert schedule(database).failures_in_a_row == 0
+
+
+def test_what_is_asked_every_second_reads_no_history(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    schema.upgrade(database)
+
+    def ask(session: Session) -> None:
+        failures.with_outcomes_since(session, NOON)
+        active.of_schedules(session, [1])
+        outbox.held_schedules(session)
+
+    plans = []
+    for statement, values in statements_with_values(database, lambda: database.read(ask)):
+        with database.engine.connect() as connection:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+            plans.append(next(step for *_, step in plan))
+    database.close()
+    assert plans == [
+        "SEARCH task_result USING INDEX ix_task_result_completed_at (completed_at>?)",
+        "SEARCH task_result USING INDEX ix_task_result_status_id (status=?)",
+        "SEARCH task_outbox USING COVERING INDEX ix_task_outbox_held_by (held_by>?)",
+    ]
