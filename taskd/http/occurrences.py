@@ -82,7 +82,7 @@ def listed(row: ScheduleRow, now: datetime, n: int, since: datetime | None = Non
         timetable = _timetable(row)
     except InvalidSchedule:
         return []  # it can't be evaluated: `state` says so, and why
-    undecided = max(now, row.cursor_at)
+    undecided = max(timetable.reached(now), row.cursor_at)
     since = since or undecided
     left = schedules.fires_left_of(row)
     if left is not None:

@@ -127,7 +127,7 @@ class _Question:
             return Why(
                 "held", f"run {run.id} waits in the overlap buffer for {run.held_by} to end", at, run=run
             )
-        lateness = run.decided_at - at
+        lateness = run.decided_at - self.facts.timetable.due(at)
         words = f"run {run.id}, {span_shown(lateness)} after it was due, {_outcome(run)}"
         return Why("fired" if lateness <= ON_TIME else "late", words, at, run=run)
 
@@ -185,7 +185,7 @@ class _Question:
         )
 
     def _undecided(self, at: datetime) -> Why:
-        facts, due = self.facts, at
+        facts, due = self.facts, self.facts.timetable.due(at)
         if facts.state == "quarantined":
             return Why("quarantined", f"the schedule can't be dispatched: {facts.state_detail}", at)
         ahead = timing.count_between(facts.timetable.trigger, facts.cursor, at)

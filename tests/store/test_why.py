@@ -407,3 +407,15 @@ def test_the_rows_of_another_schedule_are_not_its_own(world: World) -> None:
     world.tick("01 13:00")
     world.change_run(schedule_id=RunRow.schedule_id + 1)
     assert world.ask("01T13:00")["run"] is None
+
+
+def test_with_jitter_an_occurrence_is_due_after_its_delay(world: World) -> None:
+    """Lateness counts from scheduled time + delay."""
+    world.at("01 08:30").declare(crontab='"0 9 * * *"', jitter="10h")
+    row = world.database.read(lambda session: schedules.find(session, "job"))
+    assert row.next_run_at is not None
+    due = f"{row.next_run_at:%d %H:%M:%S.%f}"
+    assert due > "01 09:10"
+    assert world.at("01 09:05").ask("01T09:00")["decision"] == "not_yet_due"
+    world.tick(due)
+    assert world.at("01 23:00").ask("01T09:00")["decision"] == "fired"
