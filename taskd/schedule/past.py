@@ -46,7 +46,7 @@ def deletion_at(changes: Sequence[Change], at: datetime) -> Change | None:
 def pause_at(changes: Sequence[Change], at: datetime) -> Change | None:
     """The pause that stood at `at`; one whose beginning is forgotten is as old as what is known."""
     pause = _standing(changes, at, "paused", ("resumed",))
-    if pause is None or (pause.until is not None and at >= pause.until):
+    if pause is None or (pause.until is not None and at > pause.until):
         return None
     # The file's word, where it is newer, ends a pause too.
     overruled = any(pause.at < change.at <= at and change.enables is not None for change in changes)
@@ -65,14 +65,22 @@ def next_change(changes: Sequence[Change], at: datetime) -> Change | None:
 
 
 _TIMING = frozenset(
-    {"schedule_type", "crontab", "interval_seconds", "start_time", "end_time", "timezone", "policy"}
+    {"schedule_type", "crontab", "interval_seconds", "start_time", "end_time", "timezone"}
     | {"enabled", "one_off", "max_run_count"}
 )
+_TIMING_POLICY = ("day_match", "dst")
 _STEPS = ("paused", "resumed", "enabled", "deleted", "restored", "quarantined")
 
 
 def _lets_go(change: Change) -> bool:
-    return change.kind in _STEPS or (change.kind != "created" and not _TIMING.isdisjoint(change.before))
+    """Whether the cursor moved up to it, or the schedule stopped: edits of arguments and other policies don't."""
+    if change.kind in _STEPS:
+        return True
+    policies = [columns.get("policy", {}) for columns in (change.before, change.after)]
+    return change.kind != "created" and (
+        not _TIMING.isdisjoint(change.before)
+        or any(policies[0].get(key) != policies[1].get(key) for key in _TIMING_POLICY)
+    )
 
 
 def _standing(changes: Sequence[Change], at: datetime, kind: str, ends: tuple[str, ...]) -> Change | None:

@@ -122,7 +122,8 @@ class _Question:
         if run.status == "MISSED":
             return Why("missed", f"{reason}; run {run.id}{self._stretch(run)}", at, run=run)
         if run.status == "SKIPPED":
-            return Why("skipped", f"{reason}; run {run.id}", at, run=run)
+            active = f" ({run.detail['active']})" if "active" in run.detail else ""
+            return Why("skipped", f"{reason}{active}; run {run.id}", at, run=run)
         if run.status == "PENDING" and run.held_by:
             return Why(
                 "held", f"run {run.id} waits in the overlap buffer for {run.held_by} to end", at, run=run
@@ -215,7 +216,7 @@ class _Question:
         return f" stands for all {run.detail['count']} from {first} to {last}"
 
     def _told(self, change: Change) -> str:
-        until = f" until {self._at(change.until)}" if change.until else ""
+        until = f" until {self._at(change.until)}" if change.kind == "paused" and change.until else ""
         reason = f": {change.reason}" if change.reason else ""
         return f"{change.kind} at {self._at(change.at)} by {change.actor}{until}{reason}"
 

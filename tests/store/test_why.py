@@ -167,6 +167,14 @@ def test_what_a_pause_caught_unpublished_is_skipped(world: World) -> None:
     assert world.why("01T13:00") == f"skipped: the schedule was paused; run {run_id(world)}"
 
 
+def test_what_overlap_skipped_names_the_run_in_its_way(world: World) -> None:
+    world.declare(**HOURLY)
+    world.tick("01 13:00")
+    detail = {"reason": "overlap", "active": "abc", "message": "an earlier run was active"}
+    world.change_run(status="SKIPPED", detail=detail)
+    assert world.why("01T13:00") == f"skipped: an earlier run was active (abc); run {run_id(world)}"
+
+
 def test_what_waits_for_an_earlier_run_is_held(world: World) -> None:
     world.declare(**HOURLY)
     world.tick("01 13:00")
@@ -326,6 +334,13 @@ def test_what_was_undecided_when_the_schedule_changed(world: World) -> None:
     assert world.why("01T14:00") == (
         "overtaken: it was undecided when the schedule was updated at 2026-06-01 15:30:00+00:00 by reconciler"
     )
+
+
+def test_an_edit_of_the_arguments_lets_go_of_nothing(world: World) -> None:
+    world.declare(**HOURLY)
+    world.tick("01 13:00")
+    world.at("01 14:00:05").declare(**HOURLY, kwargs="{n: 1}")
+    assert world.ask("01T14:00")["decision"] == "being_decided"
 
 
 def test_what_was_purged_is_forgotten(world: World) -> None:
