@@ -1,7 +1,6 @@
-"""A schedule as it was: what the changes since then are about to tell, undone from what it is now.
+"""A schedule as it was at some time: its events say what has been done to it since, and that is undone.
 
-Its events are few beside its runs, and kept for a while only. What is older than the oldest of them is as that
-one found it.
+Events are kept for a while only. What is older than the oldest is as that one found it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,7 +43,7 @@ def deletion_at(changes: Sequence[Change], at: datetime) -> Change | None:
 
 
 def pause_at(changes: Sequence[Change], at: datetime) -> Change | None:
-    """The pause that stood at `at`; one whose beginning is forgotten is as old as what is known."""
+    """The pause that stood at `at`, by the scheduled time: one `until` a time includes it."""
     pause = _standing(changes, at, "paused", ("resumed",))
     if pause is None or (pause.until is not None and at > pause.until):
         return None

@@ -12,7 +12,7 @@ Rules are applied to the schedule as it stood at that time (past.py).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from taskd.schedule import timing
@@ -47,6 +47,7 @@ class Run:
     scheduled_for: datetime
     decided_at: datetime
     published_at: datetime | None = None
+    started_at: datetime | None = None
     runtime: float | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
     held_by: str | None = None
@@ -226,13 +227,14 @@ class _Question:
 
 def _outcome(run: Run) -> str:
     """What came of a run that fired."""
-    ran = f" after {run.runtime:.3g} s" if run.runtime is not None else ""
     match run.status:
         case "PENDING":
             return "has no worker yet" if run.published_at else "waits for the broker"
         case "STARTED":
-            return "is running"
+            told = "is running"
         case "RETRY":
-            return "waits for its next attempt"
+            told = "waits for its next attempt"
         case status:
-            return f"ended {status}{ran}"
+            told = f"ended {status}" + (f" after {run.runtime:.3g} s" if run.runtime is not None else "")
+    waited = run.started_at - run.decided_at if run.started_at else timedelta()
+    return f"started {span_shown(waited)} later, {told}" if waited > ON_TIME else told

@@ -83,6 +83,7 @@ def as_run(session: Session, row: RunRow) -> Run:
         row.scheduled_for,
         row.decided_at or row.scheduled_for,
         row.published_at,
+        row.started_at,
         row.runtime,
         row.detail or {},
         held_by,

@@ -117,7 +117,10 @@ def test_what_fired_on_time_says_what_came_of_it(world: World) -> None:
     assert world.why("01T13:00") == f"fired: {run}, has no worker yet"
     world.change_run(status="STARTED")
     assert world.why("01T13:00") == f"fired: {run}, is running"
-    world.change_run(status="SUCCESS", runtime=1.25)
+    half_past = datetime(2026, 6, 1, 13, 30, 0, 120_000, UTC)
+    world.change_run(started_at=half_past)
+    assert world.why("01T13:00") == f"fired: {run}, started 30m later, is running"
+    world.change_run(status="SUCCESS", runtime=1.25, started_at=None)
     told = world.ask("01T13:00")
     assert told["words"] == f"{run}, ended SUCCESS after 1.25 s"
     assert (told["decision"], told["name"], told["asked"]) == ("fired", "job", "2026-06-01T13:00")
