@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import click
@@ -51,7 +51,7 @@ def next_(invocation: Invocation, subject: str, tz: str | None, since: str | Non
         client = connect(invocation, settings)
         schedule = client.get("scheduler", "schedulers", subject)
         shown = zone(tz or schedule["timezone"])
-        found = _of_schedule(client, subject, instant(since, shown), count)
+        found = _of_schedule(client, schedule, instant(since, shown), count)
     else:
         start = instant(since, shown) or clock.now()
         due = islice(occurrences(trigger, start), count)
@@ -59,14 +59,17 @@ def next_(invocation: Invocation, subject: str, tz: str | None, since: str | Non
     _print(invocation, found, shown)
 
 
-def _of_schedule(client: Client, name: str, since: datetime | None, count: int) -> list[Occurrence]:
+def _of_schedule(
+    client: Client, schedule: dict[str, Any], since: datetime | None, count: int
+) -> list[Occurrence]:
     asked = {"n": count, "from": since and since.isoformat()}
-    coming = client.get("scheduler", "schedulers", name, "next", **asked)
-    if not coming["fires"]:
-        output.say(f"{name} won't fire: {coming['message']}")
-    return [
-        Occurrence(datetime.fromisoformat(each["scheduled_for"]), each["note"]) for each in coming["items"]
-    ]
+    coming = client.get("scheduler", "schedulers", schedule["name"], "next", **asked)
+    if coming["message"]:
+        output.say(coming["message"])
+    if coming["crontab"] != schedule["crontab"]:
+        output.say(f"{schedule['crontab']!r} became {coming['crontab']!r}")
+    found = ((datetime.fromisoformat(each["scheduled_for"]), each["note"]) for each in coming["items"])
+    return [Occurrence(at, note) for at, note in found]
 
 
 def _print(invocation: Invocation, found: Iterable[Occurrence], tz: ZoneInfo) -> None:

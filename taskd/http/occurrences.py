@@ -16,6 +16,7 @@ from taskd.http.forms import Form, Instant, query_of
 from taskd.http.problems import Problem
 from taskd.schedule import why as answers
 from taskd.schedule.asked import asked
+from taskd.schedule.duration import span_shown
 from taskd.schedule.notes import note_of, noted
 from taskd.schedule.past import Change
 from taskd.schedule.policy import Timetable
@@ -24,12 +25,12 @@ from taskd.schedule.zones import zone
 from taskd.store import history, schedules
 from taskd.store.tables import ScheduleRow
 
-_NOT_FIRING = {
-    "quarantined": "it can't be dispatched",
-    "completed": "it has completed",
-    "ended": "its end_time has passed",
-    "disabled": "it is disabled",
-    "paused": "it is paused",
+_IDLE = {
+    "quarantined": "can't be dispatched",
+    "completed": "has completed",
+    "ended": "has ended",
+    "disabled": "is disabled",
+    "paused": "is paused",
 }
 
 
@@ -48,20 +49,28 @@ class _Why(Form):
 
 
 def coming(context: Context, request: Request) -> Answer:
-    """The next `n` occurrences after `from`, by default now: when it is due, or would be if it were effective.
+    """The next `n` occurrences after `from`, by default from when it may fire on; `crontab` shows what H became.
 
-    `fires` is false, and `message` says why, where nothing of it will be.
+    `fires` is false where none of these will, `message` says why: an idle schedule shows when it would be due.
     """
     form = query_of(_Coming, request)
     row = context.database.read(lambda session: schedules.find(session, request.pk))
-    idle = _NOT_FIRING.get(row.state)
     told = {
         "items": listed(row, request.now, form.n, form.since),
         "crontab": _resolved(row),
-        "fires": idle is None,
-        "message": idle and ": ".join(filter(None, (idle, row.paused_reason or row.state_detail))),
+        "fires": row.state not in _IDLE or (row.state == "paused" and row.paused_until is not None),
+        "message": _idleness(row),
     }
     return Answer(200, told)
+
+
+def _idleness(row: ScheduleRow) -> str | None:
+    if row.state not in _IDLE:
+        return None
+    paused = row.state == "paused"
+    until = f" until {row.paused_until.isoformat()}" if paused and row.paused_until else ""
+    reason = row.paused_reason if paused else row.state_detail
+    return f"{row.name} {_IDLE[row.state]}{until}" + (f": {reason}" if reason else "")
 
 
 def why(context: Context, request: Request) -> Answer:
@@ -74,7 +83,7 @@ def why(context: Context, request: Request) -> Answer:
 
 
 def listed(row: ScheduleRow, now: datetime, n: int, since: datetime | None = None) -> list[dict[str, Any]]:
-    """The next `n` after `since`, by default `now`, or as many as its limits leave from now on.
+    """The next `n` after `since`, or as many as its limits leave from now on; by default all that may still fire.
 
     Each in UTC, on the schedule's wall clock, and what the clocks do to it.
     """
@@ -82,14 +91,14 @@ def listed(row: ScheduleRow, now: datetime, n: int, since: datetime | None = Non
         timetable = _timetable(row)
     except InvalidSchedule:
         return []  # it can't be evaluated: `state` says so, and why
-    undecided = max(timetable.reached(now), row.cursor_at)
+    undecided = max(timetable.reached(now), row.cursor_at, row.paused_until or row.cursor_at)
     since = since or undecided
     left = schedules.fires_left_of(row)
     if left is not None:
         sooner = timetable.between(undecided, since)
         n = min(n, max(0, left - (sooner.count if sooner else 0)))
     found = islice(_due(timetable, since), n)
-    return [_shown(at, row.timezone, note) for at, note in noted(timetable.trigger, since, found)]
+    return [_shown(timetable, at, row.timezone, note) for at, note in noted(timetable.trigger, since, found)]
 
 
 def _why(session: Session, context: Context, request: Request, text: str) -> dict[str, Any]:
@@ -99,13 +108,16 @@ def _why(session: Session, context: Context, request: Request, text: str) -> dic
     found = history.run_of(session, row, meant.start, meant.end)
     told = answers.why(meant, facts, None if found is None else history.as_run(session, found), request.now)
     instants = {"occurrence": told.occurrence, "before": told.before, "after": told.after}
-    trigger = facts.timetable.trigger
+    timetable = facts.timetable
     return {
         "name": row.name,
         "asked": text,
         "decision": told.decision,
         "words": told.words,
-        **{key: at and _shown(at, row.timezone, note_of(trigger, at)) for key, at in instants.items()},
+        **{
+            key: at and _shown(timetable, at, row.timezone, note_of(timetable.trigger, at))
+            for key, at in instants.items()
+        },
         "among": told.among,
         "event": None if told.cause is None else _event(told.cause),
         "run": None if found is None or told.run is None else shapes.run(found, context.secret_keys),
@@ -122,11 +134,13 @@ def _event(change: Change) -> dict[str, Any]:
     }
 
 
-def _shown(at: datetime, timezone: str, note: str | None) -> dict[str, Any]:
+def _shown(timetable: Timetable, at: datetime, timezone: str, note: str | None) -> dict[str, Any]:
+    delay = timetable.due(at) - at
+    delayed = f"jitter delays it by {span_shown(delay)}" if delay else None
     return {
         "scheduled_for": at.isoformat(),
         "local": at.astimezone(zone(timezone)).isoformat(),
-        "note": note,
+        "note": "; ".join(filter(None, (note, delayed))) or None,
     }
 
 

@@ -180,7 +180,7 @@ class _Question:
         """A change let go of it before it was decided: where older runs are kept, a decision would be too."""
         change = next_change(self.facts.changes, at)
         kept = self.facts.kept_since is not None and self.facts.kept_since < at
-        if change is None or not (kept or change.at - at <= ON_TIME):
+        if change is None or not (kept or change.at - self.facts.timetable.due(at) <= ON_TIME):
             return None
         return Why(
             "overtaken", f"it was undecided when the schedule was {self._told(change)}", at, cause=change

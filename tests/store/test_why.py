@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,7 +20,7 @@ from taskd.http.exchange import Context
 from taskd.http.routes import answer
 from taskd.reconcile.reconciler import Reconciler
 from taskd.source.tree import Tree
-from taskd.store import schedules
+from taskd.store import overrides, schedules
 from taskd.store.database import Database
 from taskd.store.tables import EventRow, LeaseRow, OutboxRow, RunRow, ScheduleRow
 
@@ -134,6 +134,14 @@ def test_what_fired_late_says_by_how_much(world: World) -> None:
     assert world.why("01T13:00") == f"late: run {run_id(world)}, 12m after it was due, waits for the broker"
 
 
+def test_lateness_counts_from_the_delayed_time(world: World) -> None:
+    world.declare(**HOURLY, jitter="50m")
+    row = world.database.read(lambda session: schedules.find(session, "job"))
+    assert row.next_run_at is not None
+    world.dispatcher.tick(row.next_run_at + timedelta(seconds=2))
+    assert world.why("01T13:00").startswith(f"fired: run {run_id(world)}, 2.00 s after it was due")
+
+
 def test_each_occurrence_of_a_missed_stretch_finds_its_row(world: World) -> None:
     world.declare(**HOURLY)
     world.tick("01 19:30")
@@ -176,14 +184,6 @@ def test_what_overlap_skipped_names_the_run_in_its_way(world: World) -> None:
     detail = {"reason": "overlap", "active": "abc", "message": "an earlier run was active"}
     world.change_run(status="SKIPPED", detail=detail)
     assert world.why("01T13:00") == f"skipped: an earlier run was active (abc); run {run_id(world)}"
-
-
-def test_what_waits_for_an_earlier_run_is_held(world: World) -> None:
-    world.declare(**HOURLY)
-    world.tick("01 13:00")
-    world.database.write(lambda session: session.execute(update(OutboxRow).values(held_by="earlier")))
-    told = f"held: run {run_id(world)} waits in the overlap buffer for earlier to end"
-    assert world.why("01T13:00") == told
 
 
 def test_before_it_existed(world: World) -> None:
@@ -273,18 +273,33 @@ def test_a_pause_whose_event_is_gone_is_known_from_its_row(world: World) -> None
 
 def test_a_pause_until_a_time_ends_there(world: World) -> None:
     world.declare(**HOURLY)
-    world.at("01 14:30").post("pause")
-    until = {"reason": "freeze", "until": "2026-06-01T16:30:00+00:00"}
+    now, until = clock.now(), datetime(2026, 6, 1, 16, tzinfo=UTC)
     world.database.write(
-        lambda session: session.execute(
-            update(EventRow).where(EventRow.kind == "paused").values(detail=until)
+        lambda session: overrides.pause(
+            session, schedules.find(session, "job"), "ada", "freeze", now, until=until
         )
     )
-    assert world.why("01T15:00") == (
-        "paused: the schedule was paused at 2026-06-01 14:30:00+00:00 by ada "
-        "until 2026-06-01 16:30:00+00:00: freeze"
+    paused = (
+        "paused: the schedule was paused at 2026-06-01 12:00:00+00:00 by ada until 2026-06-01 16:00:00+00:00"
     )
-    assert world.ask("01T17:00")["decision"] != "paused"
+    assert world.why("01T15:00") == f"{paused}: freeze"
+    assert world.ask("01T16:00")["decision"] == "paused"
+    assert world.ask("01T17:00")["decision"] == "not_yet_due"
+    world.tick("01 17:05")
+    assert world.ask("01T16:00")["decision"] == "paused"
+    assert world.ask("01T17:00")["decision"] == "late"
+
+
+def test_what_overlaps_is_skipped_held_and_missed_by_the_dispatcher_itself(world: World) -> None:
+    world.declare(**HOURLY, overlap="{policy: buffer, size: 1}")
+    world.tick("01 13:00", "01 14:00", "01 15:00")
+    first = world.ask("01T13:00")["run"]["task_id"]
+    held, skipped = (world.ask(time) for time in ("01T14:00", "01T15:00"))
+    assert (held["decision"], skipped["decision"]) == ("held", "skipped")
+    assert held["words"].endswith(f"waits in the overlap buffer for {first} to end")
+    assert f"as many waited as may ({first})" in skipped["words"]
+    world.tick("01 15:30")
+    assert world.why("01T14:00").startswith("missed: no room came within its catch-up window; run ")
 
 
 def test_a_file_that_sets_enabled_ends_a_pause(world: World) -> None:

@@ -1,5 +1,6 @@
 """`explain` and `why`."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -122,5 +123,14 @@ def test_what_cannot_be_asked(reported: Workplace, asked: list[str], complaint: 
 def test_a_paused_schedule_says_so_beside_its_next(stocked: Workplace) -> None:
     stocked.taskd("pause", "daily-report", "--reason", "migration")
     shown = stocked.taskd("next", "daily-report", "-n", "1")
-    assert shown.stderr == "daily-report won't fire: it is paused: migration\n"
+    assert shown.stderr == "daily-report is paused: migration\n"
     assert shown.stdout.count("\n") == 2
+
+
+def test_next_shows_what_a_hashed_value_became(stocked: Workplace) -> None:
+    stocked.file("schedules: {nightly: {task: t, crontab: H 3 * * *, timezone: UTC}}", "b.yaml")
+    stocked.taskd("sync")
+    shown = stocked.taskd("next", "nightly", "-n", "1")
+    became = re.fullmatch(r"'H 3 \* \* \*' became '(\d+) 3 \* \* \*'\n", shown.stderr)
+    assert became is not None
+    assert f" 03:{int(became[1]):02}:00+00:00" in shown.stdout
