@@ -33,7 +33,7 @@ def test_a_pause_is_shown_with_who_and_why_and_ends_with_resume(stocked: Workpla
     paused = stocked.json("show", "heartbeat")
     assert (paused["paused"], paused["paused_reason"], paused["next_run_at"]) == (True, "moving house", None)
     assert paused["paused_by"].startswith("cli:")
-    assert "it is paused: moving house" in stocked.taskd("next", "heartbeat").stderr
+    assert "heartbeat is paused: moving house" in stocked.taskd("next", "heartbeat").stderr
     assert stocked.json("resume", "heartbeat")["state"] == "active"
 
 

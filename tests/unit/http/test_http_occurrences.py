@@ -107,9 +107,3 @@ def test_an_unencoded_plus_in_a_time_asked_about_is_understood(api: Api) -> None
     api.add("daily", crontab="0 0 * * *")
     told = api.get(f"{SCHEDULERS}/daily/why?at=2026-01-02T08:00+08:00")
     assert told["occurrence"]["scheduled_for"] == "2026-01-02T00:00:00+00:00"
-
-
-def test_what_waits_for_its_delay_is_still_to_come(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    api.add("spread", crontab="0 13 * * *", jitter="10h")
-    monkeypatch.setattr(clock, "now", lambda: datetime(2026, 1, 1, 13, 0, 1, tzinfo=UTC))
-    assert due(api, "spread", "?n=2") == ["01T13:00", "02T13:00"]
