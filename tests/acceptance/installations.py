@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 
 from taskd.store import leases
 from taskd.store.claims import ACTIVE
@@ -91,17 +91,23 @@ class Installation(Site):
         """Who leads, as the table has it."""
         return self.database.read(lambda session: leases.read(session, lease)).holder
 
+    def any_run(self, *where: ColumnElement[bool]) -> bool:
+        """Whether there is such a row."""
+        query = select(RunRow.id).where(*where).limit(1)
+        return self.database.read(lambda session: session.scalar(query)) is not None
+
     def goes_on(self, name: str, within: float = 20.0) -> None:
         """Wait until an occurrence that isn't due yet has run."""
-        now = datetime.now(UTC)
-        eventually(
-            lambda: any(run.scheduled_for and run.scheduled_for > now for run in self.runs(name, "SUCCESS")),
-            within,
+        later = (
+            RunRow.schedule_name == name,
+            RunRow.status == "SUCCESS",
+            RunRow.scheduled_for > datetime.now(UTC),
         )
+        eventually(lambda: self.any_run(*later), within)
 
     def settle(self, within: float = 60.0) -> list[RunRow]:
         """All runs, once the workers have ended what was decided."""
-        eventually(lambda: not self.runs(None, *ACTIVE), within)
+        eventually(lambda: not self.any_run(RunRow.status.in_(ACTIVE)), within)
         return self.runs()
 
     def kill_all(self) -> None:

@@ -139,7 +139,7 @@ def test_runs_wait_for_the_embedded_broker_s_folder(place: Installation) -> None
     assert {run.status for run in place.runs()} == {"SUCCESS"}
 
 
-@pytest.mark.parametrize("seconds", [3, 9], ids=["shorter than its patience", "longer than its lease"])
+@pytest.mark.parametrize("seconds", [3, 6], ids=["shorter than its patience", "longer than its lease"])
 def test_firing_goes_on_after_the_database_was_locked(place: Installation, seconds: float) -> None:
     place.beats(*NAMES)
     place.worker()
