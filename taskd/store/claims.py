@@ -1,7 +1,7 @@
 """What a worker may write about a run: W1 takes it, W2 ends it, and nothing else touches its row.
 
 States      PENDING → STARTED → SUCCESS | FAILURE | REVOKED | IGNORED, with RETRY → STARTED in between;
-            LOST is what the sweeper writes when the claim's worker is gone
+            LOST is what the sweeper writes when the claim's worker is gone, and T1 when a run outlives its lease
 Claim       "<incarnation of the worker>.<random>": new for every start of a body, so a second delivery to the
             same worker is told from the first, and a repeated statement from both
 Generation  nesting · 65536 + retries: retries and replacements pass, late copies of earlier attempts don't
