@@ -10,8 +10,8 @@ import click
 
 from taskd import clock
 from taskd.celery_app import create_app
-from taskd.cli.client import Reply, Way
 from taskd.cli.database import migrated
+from taskd.cli.ways import Reply, Way
 from taskd.config import Settings
 from taskd.dispatch.leader import Leadership, new_holder
 from taskd.errors import Unavailable

@@ -14,8 +14,8 @@ import click
 import pytest
 
 from taskd import clock
-from taskd.cli.client import Way
 from taskd.cli.direct import in_process
+from taskd.cli.ways import Way
 from taskd.config import load
 from taskd.dispatch.leader import Leadership
 from tests.unit.conftest import Workplace
