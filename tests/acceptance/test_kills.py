@@ -103,7 +103,7 @@ def test_the_same_holds_on_servers(place: Installation) -> None:
     assert end(place, daemon, rounds if spared else 2 * rounds).keys() <= {"SUCCESS", "LOST", "MISSED"}
 
 
-@pytest.mark.parametrize("place", ["embedded", *SERVERS], indirect=True)
+@pytest.mark.parametrize("place", ["embedded", "postgresql+redis"], indirect=True)
 def test_another_worker_takes_over_for_one_that_is_gone_for_good(place: Installation) -> None:
     """One slot: `long` is in it, `next` waits in the worker's memory."""
     once = "schedules: {{{0}: {{task: t.effect, interval: 1s, one_off: true, args: [{1}]}}}}"
