@@ -75,6 +75,7 @@ class Dispatcher:
         self._database, self._app, self._leadership = database, app, leadership
         self._secret_keys = secret_keys
         self.revoker = Revoker(app)
+        app.finalize()  # here, so that a task that can't be registered isn't taken for a fault of some schedule
 
     def tick(self, now: datetime) -> int:
         """Decide all that is due at `now`, batch by batch; how many runs were written. Only a leader calls it."""

@@ -1,5 +1,6 @@
 """What a person gets wrong costs one sentence and the right exit code, and nothing of what was there."""
 
+import os
 import shlex
 import sqlite3
 import subprocess
@@ -125,6 +126,7 @@ def test_an_old_python_is_refused_by_make_in_one_sentence(tmp_path: Path) -> Non
     done = subprocess.run(
         ["make", "run", f"PYTHON={old}", f"VENV={tmp_path}/venv"],
         cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))},
         capture_output=True,
         text=True,
         check=False,

@@ -24,12 +24,12 @@ def make_app(name: str, url: str, options: dict[str, Any]) -> Celery:
         worker_prefetch_multiplier=4,
     )
 
-    @app.task(name="note")
+    @app.task(name="note", shared=False)
     def note(file: str, line: str) -> None:
         with Path(file).open("a") as opened:
             opened.write(f"{line}\n")
 
-    @app.task(name="wait_at")
+    @app.task(name="wait_at", shared=False)
     def wait_at(gate: str, file: str) -> None:
         note(file, "began")
         deadline = time.monotonic() + 60
