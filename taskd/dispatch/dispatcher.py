@@ -40,13 +40,13 @@ from taskd.dispatch.leader import Leadership
 from taskd.dispatch.messages import Order, compose
 from taskd.dispatch.overlapping import Asking, Finding
 from taskd.dispatch.revoking import Revocation, Revoker
-from taskd.schedule.policy import decide, fires_left
+from taskd.schedule.policy import decide
 from taskd.schedule.policy_fields import catchup_of
 from taskd.store import events, runs
 from taskd.store.columns import UtcDateTime
 from taskd.store.database import Database
 from taskd.store.runs import NewRun
-from taskd.store.schedules import settle, timetable_of
+from taskd.store.schedules import fires_left_of, settle, timetable_of
 from taskd.store.tables import ScheduleRow
 
 BATCH = 500
@@ -117,14 +117,8 @@ class Dispatcher:
     def _prepare(self, row: Row[Any], now: datetime) -> Claim | None:
         """Decide one schedule and build its messages; one that can't be is quarantined, in nobody's way."""
         try:
-            left = fires_left(
-                one_off=row.one_off,
-                max_run_count=row.max_run_count,
-                counted=row.total_run_count - row.counted_from,
-            )
-            decision = decide(
-                timetable_of(row._mapping), catchup_of(row.policy), row.cursor_at, now, fires_left=left
-            )
+            timetable, catchup = timetable_of(row._mapping), catchup_of(row.policy)
+            decision = decide(timetable, catchup, row.cursor_at, now, fires_left=fires_left_of(row))
             fired = [self._fire(row, at, now) for at in decision.fires]
         except Exception as error:  # noqa: BLE001  whatever is wrong concerns this schedule alone
             self._quarantine(row, f"{type(error).__name__}: {error}", now)
@@ -141,8 +135,6 @@ class Dispatcher:
 
     def _write(self, claims: Sequence[Claim], now: datetime) -> int:
         """T1 for a batch; halves it down to what can't be written."""
-        if not claims:
-            return 0
         began = clock.monotonic()
         try:
             written, revocations = self._database.write(lambda session: self._claim(session, claims, now))

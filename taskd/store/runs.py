@@ -133,10 +133,9 @@ def find(session: Session, pk: str | int) -> RunRow:
     return row
 
 
-def newest(schedule: str | None = None) -> Select[RunRow]:
-    """Runs, the newest first; of one schedule where it is named."""
-    query = select(RunRow).order_by(RunRow.id.desc())
-    return query if schedule is None else query.where(RunRow.schedule_name == schedule)
+def newest() -> Select[RunRow]:
+    """Runs, the newest first."""
+    return select(RunRow).order_by(RunRow.id.desc())
 
 
 def of_schedule(session: Session, row: ScheduleRow, limit: int) -> list[RunRow]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import Row, Select, select
 from sqlalchemy.orm import Session
 
 from taskd.errors import InvalidSchedule, NotFound
@@ -158,7 +158,7 @@ def settle(row: ScheduleRow) -> None:
     row.state, row.state_detail, row.next_run_at = stand.state, stand.detail, stand.next_run_at
 
 
-def fires_left_of(row: ScheduleRow) -> int | None:
+def fires_left_of(row: ScheduleRow | Row[Any]) -> int | None:
     """How many scheduled fires its limits leave; None where it has no limit."""
     counted = row.total_run_count - row.counted_from
     return fires_left(one_off=row.one_off, max_run_count=row.max_run_count, counted=counted)

@@ -59,11 +59,6 @@ def _save_files(session: Session, name: str, files: Mapping[str, FileState]) -> 
             row.last_good = state.good
 
 
-def all_sources(session: Session) -> list[SourceRow]:
-    """Every source, by name."""
-    return list(session.scalars(select(SourceRow).order_by(SourceRow.name)))
-
-
 def condition(kind: str, since: datetime, message: str) -> dict[str, Any]:
     """A condition as it is stored and shown."""
     return {"type": kind, "since": since.isoformat(), "message": message}

@@ -95,6 +95,7 @@ def test_a_file_holds_10_000_schedules() -> None:
     ]
 
 
+@pytest.mark.timeout(5)
 def test_huge_numbers_cost_nothing() -> None:
     data = b"schedules: {a: {task: t, interval: 9, args: [%s, 0x%s, 1e999]}}" % (
         b"9" * 400_000,
@@ -108,6 +109,7 @@ def test_huge_numbers_cost_nothing() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.timeout(30)
 @pytest.mark.parametrize(
     "data",
     [
