@@ -106,7 +106,7 @@ class _Writer:
     def _create(self, new: Declared, buried: ScheduleRow | None, taken: Collection[UUID]) -> None:
         columns, name = new.spec.columns(), new.spec.name
         if buried is not None:
-            schedules.revive(buried, columns, self._origin(new), self.now)
+            schedules.revive(self.session, buried, columns, self._origin(new), self.now)
             row = buried
         else:
             uid = self._free_uid(name) if uid_of(name) in taken else uid_of(name)
@@ -117,7 +117,7 @@ class _Writer:
     def update(self, update: Update) -> None:
         """A changed declaration, or a table that was changed behind the daemon's back."""
         row, new = self.rows[update.row.uid], update.declared
-        schedules.redeclare(row, new.spec.columns(), self._origin(new), self.now)
+        schedules.redeclare(self.session, row, new.spec.columns(), self._origin(new), self.now)
         before, after = before_and_after(update, self.secret_keys)
         self._event("healed" if update.drift else "updated", row, before=before, after=after, new=new)
 

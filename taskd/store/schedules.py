@@ -117,8 +117,13 @@ def create(
     return row
 
 
-def redeclare(row: ScheduleRow, columns: Mapping[str, Any], origin: Origin, now: datetime) -> None:
-    """Change what is declared. New timing starts from now, and arms a completed schedule again."""
+def redeclare(
+    session: Session, row: ScheduleRow, columns: Mapping[str, Any], origin: Origin, now: datetime
+) -> None:
+    """Change what is declared. New timing starts from now, and arms a completed schedule again.
+
+    Disabling ends its unpublished runs as SKIPPED.
+    """
     before = declared(row)
     if timing_changed(before, columns) or (columns["enabled"] and not before["enabled"]):
         row.cursor_at = max(row.cursor_at, now)
@@ -126,6 +131,8 @@ def redeclare(row: ScheduleRow, columns: Mapping[str, Any], origin: Origin, now:
         row.counted_from = row.total_run_count
     if columns["enabled"] != before["enabled"]:
         unpause(row)  # the file's word is newer than the operator's
+    if before["enabled"] and not columns["enabled"]:
+        runs.skip_unpublished(session, row.id, "the schedule was disabled", now)
     if row.paused_by == SYSTEM and columns["fingerprint"] != before["fingerprint"]:
         unpause(row)  # what failed may have been mended
         row.cursor_at = max(row.cursor_at, now)
@@ -139,11 +146,13 @@ def bury(session: Session, row: ScheduleRow, now: datetime) -> None:
     runs.skip_unpublished(session, row.id, "the schedule was deleted", now)
 
 
-def revive(row: ScheduleRow, columns: Mapping[str, Any], origin: Origin, now: datetime) -> None:
+def revive(
+    session: Session, row: ScheduleRow, columns: Mapping[str, Any], origin: Origin, now: datetime
+) -> None:
     """Bring a tombstone back with its identity, counts and history; nothing is due for the time between."""
     row.deleted_at = None
     row.cursor_at = max(row.cursor_at, now)
-    redeclare(row, columns, origin, now)
+    redeclare(session, row, columns, origin, now)
 
 
 def settle(row: ScheduleRow) -> None:

@@ -74,7 +74,7 @@ def edit(database: Database, now: datetime, name: str = "one", **keys: Any) -> N
 
     def write(session: Any) -> None:
         row = schedules.find(session, name, lock=True)
-        schedules.redeclare(row, spec.columns(), Origin("file"), now)
+        schedules.redeclare(session, row, spec.columns(), Origin("file"), now)
 
     database.write(write)
 

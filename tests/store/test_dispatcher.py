@@ -203,7 +203,7 @@ def test_new_timing_arms_a_completed_schedule_again(
 
     def edit(session: Any) -> None:
         row = schedules.find(session, "once", lock=True)
-        schedules.redeclare(row, spec.columns(), Origin("file"), SOON)
+        schedules.redeclare(session, row, spec.columns(), Origin("file"), SOON)
 
     database.write(edit)
     assert schedule(database, "once").state == "active"
@@ -233,6 +233,23 @@ def test_a_paused_schedule_does_not_fire_and_what_was_not_published_is_skipped(
     assert (run.status, run.detail) == ("SKIPPED", {"reason": "the schedule was paused"})
     assert outbox(database) == []
     assert schedule(database).paused_reason == "why"
+
+
+def test_what_was_not_published_when_a_file_disables_its_schedule_is_skipped(
+    database: Database, dispatcher: Dispatcher, declare: Declare
+) -> None:
+    declare()
+    dispatcher.tick(SOON)
+    spec = ScheduleSpec.read({"name": "one", "task": "t", "crontab": "* * * * *", "enabled": False}, "UTC")
+
+    def edit(session: Any) -> None:
+        row = schedules.find(session, "one", lock=True)
+        schedules.redeclare(session, row, spec.columns(), Origin("file"), SOON)
+
+    database.write(edit)
+    (run,) = all_runs(database)
+    assert (run.status, run.detail) == ("SKIPPED", {"reason": "the schedule was disabled"})
+    assert outbox(database) == []
 
 
 def test_what_passed_during_a_pause_neither_fires_nor_is_missed(
