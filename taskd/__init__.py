@@ -5,9 +5,9 @@ from importlib.metadata import version
 from typing import Any
 
 __version__ = version("taskd")
-__all__ = ["BaseTask", "TzCrontab", "__version__"]
+__all__ = ["BaseTask", "TzCrontab", "__version__", "install"]
 
-_HOMES = {"BaseTask": "taskd.worker.task", "TzCrontab": "taskd.tzcrontab"}
+_HOMES = {"BaseTask": "taskd.worker.task", "TzCrontab": "taskd.tzcrontab", "install": "taskd.worker.install"}
 
 
 def __getattr__(name: str) -> Any:

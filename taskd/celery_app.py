@@ -4,6 +4,8 @@
 """
 
 import os
+import sys
+from contextlib import redirect_stdout
 from functools import cache
 from typing import Any
 
@@ -24,12 +26,29 @@ def create_app(settings: Settings) -> Celery:
     The user's own application stays as it is: its broker, its serializers, its routes.
     """
     if settings.celery.app:
-        app = _imported(settings.celery.app)
+        app = imported_app(settings.celery.app, "celery.app: ")
     else:
         app = Celery("taskd", task_cls="taskd.worker.task:BaseTask")
         app.conf.update(_conf(settings))
     app.taskd_settings = settings  # type: ignore[attr-defined]  # its tasks and its recorder ask for them
     return app
+
+
+def task_names(settings: Settings) -> frozenset[str]:
+    """All tasks that a worker of the application would know; raises ConfigError where they can't be imported.
+
+    It runs the user's modules: what they print goes to stderr, and what they raise is a sentence.
+    """
+    with redirect_stdout(sys.stderr):
+        app = create_app(settings)
+        try:
+            app.loader.import_default_modules()
+            return frozenset(app.tasks)
+        except (Exception, SystemExit) as error:
+            named = settings.celery.app or ", ".join(settings.celery.imports)
+            key = "app" if settings.celery.app else "imports"
+            sentence = f"celery.{key}: not all of {named} can be imported: {type(error).__name__}: {error}"
+            raise ConfigError(sentence) from error
 
 
 def _conf(settings: Settings) -> dict[str, Any]:
@@ -83,15 +102,14 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
     return options[settings.broker_kind]
 
 
-def _imported(name: str) -> Celery:
+def imported_app(name: str, said_in: str = "") -> Celery:
+    """The application that `name` names as `celery -A` does; raises ConfigError, which begins with `said_in`."""
     try:
         app = symbol_by_name(name, imp=import_from_cwd) if ":" in name else find_app(name)
-    except Exception as error:  # importing it runs the user's code: anything may come out
-        raise ConfigError(
-            f"celery.app: {name!r} can't be imported: {type(error).__name__}: {error}"
-        ) from error
+    except (Exception, SystemExit) as error:  # importing it runs the user's code: anything may come out
+        raise ConfigError(f"{said_in}{name!r} can't be imported: {type(error).__name__}: {error}") from error
     if not isinstance(app, Celery):
-        raise ConfigError(f"celery.app: {name!r} is {type(app).__name__}, not a Celery application")
+        raise ConfigError(f"{said_in}{name!r} is {type(app).__name__}, not a Celery application")
     return app
 
 

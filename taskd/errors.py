@@ -10,6 +10,7 @@ TaskdError                    one sentence for people: what, where, what to do
 ├── LeaseLost                 another process leads now; what was under way is rolled back
 ├── TaskAborted               a task's body would have ended its process: SystemExit, MemoryError
 ├── CheckFailed               taskd.tasks.http_check got another answer than the expected one
+├── CommandFailed             taskd.tasks.run_command's program ended with another status than the expected one
 ├── NotFound                  no such schedule or run
 └── NotAllowed                ownership or state forbids it (HTTP 409)
 """
@@ -53,6 +54,10 @@ class TaskAborted(TaskdError):
 
 class CheckFailed(TaskdError):
     """What taskd.tasks.http_check asked, and what came instead."""
+
+
+class CommandFailed(TaskdError):
+    """What taskd.tasks.run_command ran, how it ended, and its last words."""
 
 
 class NotFound(TaskdError):

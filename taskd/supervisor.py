@@ -7,9 +7,9 @@ runs only while this process holds it. An error that a human must mend ends the 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Protocol
 
+from taskd.clock import waited
 from taskd.errors import LeaseLost, TaskdError, Unavailable
 
 LEASE_POLL = 0.1  # seconds between two looks at a lease, in memory
@@ -101,10 +101,3 @@ async def _run_while(service: Service, holds: Callable[[], bool] | None, stop: a
         await asyncio.wait([work], timeout=LEASE_POLL)
     over.set()
     await work
-
-
-async def waited(event: asyncio.Event, seconds: float) -> bool:
-    """Wait until `event` is set, at most so long; whether it is."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
-    return event.is_set()

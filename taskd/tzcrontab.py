@@ -67,6 +67,11 @@ class TzCrontab(BaseSchedule):
             zone(timezone)
 
     @property
+    def fields(self) -> dict[str, str]:
+        """The five fields by their names as arguments."""
+        return dict(self._fields)
+
+    @property
     def expression(self) -> str:
         """The five fields in cron's order."""
         return " ".join(self._fields.values())

@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
+from taskd.store import database
 from tests import services
 
-settings.register_profile("taskd", deadline=None)  # a loaded machine is no finding
+# A loaded machine is no finding.
+database.IDLE = 60  # of this process; those that it starts have their own
+settings.register_profile("taskd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("taskd")
 
 

@@ -14,7 +14,8 @@ import socket
 import subprocess
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -95,6 +96,26 @@ def redis(home: Path) -> Iterator[str]:
         absent("Redis", "install redis-server or set TASKD_TEST_REDIS_URL")
 
 
+class OwnRedis:
+    """A Redis server that can be stopped and started again on its port; it keeps what it has on disk."""
+
+    def __init__(self, home: Path) -> None:
+        self._binary = shutil.which("redis-server") or absent("redis-server", "install it")
+        self.port, self._home = free_port(), home
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._running = ExitStack()
+
+    def start(self) -> None:
+        """Again, with what it had."""
+        command = [self._binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._home)]
+        command += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        self._running.enter_context(started(command, self.url, self._home, within=20))
+
+    def stop(self) -> None:
+        """SIGTERM."""
+        self._running.close()
+
+
 @contextmanager
 def rabbitmq(home: Path) -> Iterator[str]:
     """A RabbitMQ server's URL, with a virtual host of its own where that can be had."""
@@ -102,27 +123,51 @@ def rabbitmq(home: Path) -> Iterator[str]:
     if named or answers(RABBITMQ):
         with own_virtual_host(named or RABBITMQ) as url:
             yield url
-    elif binary := rabbitmq_binary():
-        port, node = free_port(), f"{own_name('node')}@localhost"
-        configuration = home / "rabbitmq.conf"
-        configuration.write_text(f"listeners.tcp.local = 127.0.0.1:{port}\n")
-        with started(
-            [binary],
-            f"amqp://guest:guest@127.0.0.1:{port}//",
-            home,
-            within=60,
-            HOME=str(home),  # Erlang keeps its cookie there
-            RABBITMQ_NODENAME=node,
-            RABBITMQ_CONF_ENV_FILE=os.devnull,  # the machine's own configuration is not for us
-            RABBITMQ_CONFIG_FILE=str(configuration),
-            RABBITMQ_DIST_PORT=str(free_port()),
-            RABBITMQ_MNESIA_BASE=str(home / "data"),
-            RABBITMQ_LOG_BASE=str(home / "log"),
-            RABBITMQ_ENABLED_PLUGINS_FILE=str(home / "plugins"),
-        ) as url:
-            yield url
     else:
+        with own_rabbitmq(home) as server:
+            yield server.url
+
+
+@dataclass(frozen=True)
+class OwnRabbitmq:
+    """A RabbitMQ that nobody else uses: it may be hurt."""
+
+    url: str
+    node: str
+    home: Path
+
+    def control(self, *words: str) -> None:
+        """`rabbitmqctl`, which must succeed."""
+        program = "/usr/lib/rabbitmq/bin/rabbitmqctl"  # the one on PATH changes the user
+        command = [program if os.access(program, os.X_OK) else "rabbitmqctl", "-n", self.node, *words]
+        environ = {**os.environ, "HOME": str(self.home), "RABBITMQ_CONF_ENV_FILE": os.devnull}
+        subprocess.run(command, env=environ, capture_output=True, check=True, timeout=180)
+
+
+@contextmanager
+def own_rabbitmq(home: Path) -> Iterator[OwnRabbitmq]:
+    """A RabbitMQ server of our own, on a free port."""
+    binary = rabbitmq_binary()
+    if binary is None:
         absent("RabbitMQ", "install rabbitmq-server or set TASKD_TEST_RABBITMQ_URL")
+    port, node = free_port(), f"{own_name('node')}@localhost"
+    configuration = home / "rabbitmq.conf"
+    configuration.write_text(f"listeners.tcp.local = 127.0.0.1:{port}\n")
+    with started(
+        [binary],
+        f"amqp://guest:guest@127.0.0.1:{port}//",
+        home,
+        within=90,
+        HOME=str(home),  # Erlang keeps its cookie there
+        RABBITMQ_NODENAME=node,
+        RABBITMQ_CONF_ENV_FILE=os.devnull,  # the machine's own configuration is not for us
+        RABBITMQ_CONFIG_FILE=str(configuration),
+        RABBITMQ_DIST_PORT=str(free_port()),
+        RABBITMQ_MNESIA_BASE=str(home / "data"),
+        RABBITMQ_LOG_BASE=str(home / "log"),
+        RABBITMQ_ENABLED_PLUGINS_FILE=str(home / "plugins"),
+    ) as url:
+        yield OwnRabbitmq(url, node, home)
 
 
 def rabbitmq_binary() -> str | None:

@@ -158,6 +158,11 @@ class Folder:
         """The messages waiting in `queue`, in no order; none if there is no such queue."""
         return _names_if_any(self.path("queues", queue))
 
+    def taken(self, queue: str) -> list[str]:
+        """The messages of `queue` that consumers hold."""
+        inboxes = _names_if_any(self.path("unacked"))
+        return [name for inbox in inboxes for name in _names_if_any(self.path("unacked", inbox, queue))]
+
     def put(self, queue: str, message: str, content: bytes, *, persistent: bool) -> bool:
         """Make the message ready, on disk when this returns if `persistent`; False: no such queue."""
         draft = self.write(content, persistent=persistent)

@@ -19,20 +19,37 @@ _COMMANDS = {
     "run": ("taskd.cli.run", "The daemon: keeps the table as the files say, and fires."),
     "worker": ("taskd.cli.programs", "Celery's worker on taskd's app."),
     "beat": ("taskd.cli.programs", "Celery's Beat with taskd's scheduler, without the daemon."),
-    "check": ("taskd.cli.files", "Validate schedule files, offline."),
-    "plan": ("taskd.cli.files", "What a pass would change in the database."),
+    "flower": ("taskd.cli.programs", "Flower, Celery's monitor, on taskd's app."),
+    "init": ("taskd.cli.init", "Write a commented taskd.yaml and a first schedule."),
+    "config": ("taskd.cli.config", "The settings in effect, and where each comes from."),
+    "doctor": ("taskd.cli.doctor", "Look for what isn't right, and say what to do about it."),
+    "import": ("taskd.cli.imports", "Bring an existing setup in as YAML: cron, beat, its databases."),
+    "check": ("taskd.cli.check", "Validate schedule files, offline."),
+    "plan": ("taskd.cli.plan", "What a pass would change: fields, and fire times gained and lost."),
+    "schema": ("taskd.cli.schema", "The JSON Schema of schedule files, for editors."),
     "sync": ("taskd.cli.files", "Make one pass: bring the database to what the files say."),
-    "list": ("taskd.cli.look", "All schedules."),
+    "list": ("taskd.cli.look", "All schedules, or those of a pattern or label."),
     "show": ("taskd.cli.look", "One schedule in depth."),
     "next": ("taskd.cli.coming", "Coming occurrences of a schedule, a crontab or an interval."),
     "explain": ("taskd.cli.asking", "A crontab or an interval in words."),
     "why": ("taskd.cli.asking", "Why a schedule ran at a time, or didn't."),
     "runs": ("taskd.cli.look", "What ran, the newest first."),
-    "trigger": ("taskd.cli.operate", "Run a schedule now."),
-    "pause": ("taskd.cli.operate", "Keep a schedule from firing."),
-    "resume": ("taskd.cli.operate", "Let a paused schedule fire again."),
-    "start": ("taskd.cli.operate", "Make a schedule effective: resume it, enable it."),
+    "run-show": ("taskd.cli.look", "One run in depth, with its traceback."),
+    "tail": ("taskd.cli.tail", "What happens, as it happens."),
+    "log": ("taskd.cli.tasklog", "What a run's task logged."),
+    "events": ("taskd.cli.events", "What was done to a schedule, and by whom."),
+    "trigger": ("taskd.cli.operate", "Run schedules now."),
+    "pause": ("taskd.cli.operate", "Keep schedules from firing."),
+    "resume": ("taskd.cli.operate", "Let paused schedules fire again."),
+    "start": ("taskd.cli.operate", "Make schedules effective: resume them, enable them."),
+    "workers": ("taskd.cli.workers", "Look at the workers, and change them."),
+    "revoke": ("taskd.cli.workers", "Keep a run from starting."),
+    "terminate": ("taskd.cli.workers", "End a run, also while it runs."),
+    "adopt": ("taskd.cli.ownership", "Hand schedules of the API to the files that declare them."),
+    "export": ("taskd.cli.ownership", "Write schedules of the API as a schedule file."),
+    "purge": ("taskd.cli.purging", "Delete old runs."),
     "db": ("taskd.cli.db", "Migrate the database, or look at its schema."),
+    "completion": ("taskd.cli.completion", "Let the shell complete commands, options and names."),
 }
 
 
@@ -60,8 +77,8 @@ class _Lazy(click.Group):
         name, line, rest = super().resolve_command(ctx, args)
         if name is None or line is None:
             return name, line, rest
-        module = import_module(_COMMANDS[name][0])
-        return name, getattr(module, f"{name}_" if hasattr(module, f"{name}_") else name), rest
+        module, called = import_module(_COMMANDS[name][0]), name.replace("-", "_")
+        return name, getattr(module, f"{called}_" if hasattr(module, f"{called}_") else called), rest
 
     def invoke(self, ctx: click.Context) -> Any:
         """No traceback for what a person can mend."""

@@ -13,6 +13,7 @@ from taskd.cli import output
 from taskd.cli.client import connect
 from taskd.cli.expressions import trigger_of
 from taskd.cli.invocation import Command, Invocation
+from taskd.cli.selecting import completed_name
 from taskd.cli.settings import settings_of
 from taskd.schedule import words
 from taskd.schedule.notes import clock_changes
@@ -61,7 +62,7 @@ def explain(invocation: Invocation, expression: str, tz: str | None) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("name")
+@click.argument("name", shell_complete=completed_name)
 @click.option(
     "--at", "time", metavar="TIME", required=True, help="On the schedule's wall clock, or with an offset."
 )

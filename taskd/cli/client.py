@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from taskd.cli.invocation import Invocation
-from taskd.cli.ways import Way, answers, at_socket, at_url
+from taskd.cli.ways import Place, Way, answers, at_socket, at_url
 from taskd.config import Settings
 from taskd.errors import TaskdError, Unavailable
 
@@ -35,6 +35,11 @@ class Client:
         given = {key: value for key, value in body.items() if value is not None}
         return self._ask("POST", _target(path), json.dumps(given).encode())
 
+    def delete(self, *path: str, **body: Any) -> Any:
+        """DELETE with a JSON object; None in it is left out."""
+        given = {key: value for key, value in body.items() if value is not None}
+        return self._ask("DELETE", _target(path), json.dumps(given).encode())
+
     def _ask(self, method: str, target: str, body: bytes) -> Any:
         status, answer = self._way(method, target, body)
         try:
@@ -44,16 +49,21 @@ class Client:
                 f"the answer to {method} {target} isn't taskd's ({status}): check the URL"
             ) from None
         if status >= 400:
-            raise Refused(_sentence(document))
+            raise Refused(sentence_of(document))
         return document
 
 
-def connect(invocation: Invocation, settings: Settings) -> Client:
-    """At `--url` or $TASKD_URL, else where the daemon on this machine answers, else on the database."""
+def place_of(invocation: Invocation, settings: Settings) -> Place | None:
+    """`--url` or $TASKD_URL (as the bearer of $TASKD_TOKEN), else where the daemon on this machine answers; or nothing."""
     if url := invocation.url or os.environ.get("TASKD_URL"):
-        return Client(at_url(url))
-    if answers(settings.socket_path):
-        return Client(at_socket(settings.socket_path))
+        return at_url(url, os.environ.get("TASKD_TOKEN"))
+    return at_socket(settings.socket_path) if answers(settings.socket_path) else None
+
+
+def connect(invocation: Invocation, settings: Settings) -> Client:
+    """At its place, else on the database."""
+    if place := place_of(invocation, settings):
+        return Client(place)
     from taskd.cli.direct import in_process  # noqa: PLC0415  most calls need neither SQLAlchemy nor Celery
 
     return Client(in_process(settings), direct=True)
@@ -63,7 +73,7 @@ def _target(path: tuple[str, ...]) -> str:
     return "/".join((PREFIX, *(quote(part, safe="") for part in path)))
 
 
-def _sentence(problem: Any) -> str:
+def sentence_of(problem: Any) -> str:
     """RFC 9457's `detail`, with what is wrong with each field of a 422."""
     if not isinstance(problem, dict):
         return str(problem)

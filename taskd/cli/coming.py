@@ -13,6 +13,7 @@ from taskd.cli import output
 from taskd.cli.client import Client, connect
 from taskd.cli.expressions import instant, trigger_of
 from taskd.cli.invocation import Command, Invocation
+from taskd.cli.selecting import completed_name
 from taskd.cli.settings import settings_of
 from taskd.schedule.notes import noted
 from taskd.schedule.timing import occurrences
@@ -27,7 +28,7 @@ class Occurrence(NamedTuple):
 
 
 @click.command("next", cls=Command)
-@click.argument("subject", metavar="NAME|EXPR")
+@click.argument("subject", metavar="NAME|EXPR", shell_complete=completed_name)
 @click.option("--tz", metavar="ZONE", help="The zone in which EXPR is read, and times are shown.")
 @click.option("--from", "since", metavar="TIME", help="Occurrences after this time; by default, now.")
 @click.option("-n", "count", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many.")

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from taskd.cli import output
+from taskd.cli import output, progress
 from taskd.cli.database import existing, opened
 from taskd.cli.invocation import Command, Invocation
 from taskd.cli.settings import settings_of
@@ -16,7 +16,12 @@ _LOCAL = ("config", "json")
 
 @click.group()
 def db() -> None:
-    """Migrate the database, or look at its schema."""
+    """Migrate the database, or look at its schema.
+
+    \b
+    Example:
+      taskd db upgrade
+    """
 
 
 @db.command(cls=Command, shared=_LOCAL)
@@ -31,7 +36,8 @@ def upgrade(invocation: Invocation) -> None:
     """
     with opened(settings_of(invocation)) as database:
         before = schema.current(database)
-        schema.upgrade(database)
+        with progress.bar("migrating") as step:
+            schema.upgrade(database, step)
     head = schema.head()
     sentence = f"is at revision {head} already" if before == head else f"is now at revision {head}"
     _tell(invocation, f"the database {sentence}", {"before": before, "current": head})

@@ -2,8 +2,11 @@
 
 import asyncio
 import logging
+import os
 import signal
+import sys
 from logging.handlers import MemoryHandler
+from pathlib import Path
 
 import click
 from sqlalchemy import func, select
@@ -12,6 +15,8 @@ import taskd
 from taskd import daemon
 from taskd.celery_app import create_app
 from taskd.cli import output
+from taskd.cli.client import Client
+from taskd.cli.consent import Consent
 from taskd.cli.database import opened
 from taskd.cli.invocation import Command, Invocation
 from taskd.cli.livelog import LiveLog
@@ -19,6 +24,7 @@ from taskd.cli.programs import celery_command
 from taskd.cli.queues import Queues
 from taskd.cli.screen import LogLines, People, Programs
 from taskd.cli.settings import hand_on_config, settings_of
+from taskd.cli.ways import at_socket
 from taskd.cli.worker_process import WorkerProcess
 from taskd.config import Settings, masked
 from taskd.errors import Unavailable
@@ -58,14 +64,19 @@ def dev(invocation: Invocation) -> None:
         schema.upgrade(database)
         _make_first_folder(settings, database)
         live_log = LiveLog(database, screen, settings.redact.keys)
-        asyncio.run(_all(settings, database, live_log, held))
+        asking = not invocation.json and sys.stdin.isatty() and sys.stderr.isatty()
+        asyncio.run(_all(settings, database, live_log, held, asking=asking))
 
 
-async def _all(settings: Settings, database: Database, live_log: LiveLog, held: MemoryHandler) -> None:
+async def _all(
+    settings: Settings, database: Database, live_log: LiveLog, held: MemoryHandler, *, asking: bool
+) -> None:
     """The daemon; once it is ready, the worker and the live log. When one ends all end, the log last."""
     stop, ready, quiet = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, _hang_up, stop)
     working = [asyncio.create_task(daemon.serve(settings, stop=stop, ready=ready.set))]
     starting = asyncio.create_task(ready.wait())
     await asyncio.wait({*working, starting}, return_when=asyncio.FIRST_COMPLETED)
@@ -79,12 +90,23 @@ async def _all(settings: Settings, database: Database, live_log: LiveLog, held: 
         worker = _worker(settings, database, queues)
         working += [asyncio.create_task(service.run(stop)) for service in (worker, queues)]
         following.append(asyncio.create_task(live_log.run(quiet)))
+        if asking:
+            client = Client(at_socket(settings.socket_path))
+            following.append(asyncio.create_task(Consent(database, client, sys.stdin.fileno()).run(quiet)))
         await asyncio.wait([*working, *following], return_when=asyncio.FIRST_COMPLETED)
         output.say("stopping")
     stop.set()
     await asyncio.wait(working)
     quiet.set()
     await asyncio.gather(*working, *following)
+
+
+def _hang_up(stop: asyncio.Event) -> None:
+    """The terminal was closed: writing to it would fail, and stopping has things to say."""
+    stop.set()
+    with Path(os.devnull).open("w") as nowhere:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _worker(settings: Settings, database: Database, queues: Queues) -> WorkerProcess:

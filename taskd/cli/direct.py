@@ -17,8 +17,8 @@ from taskd.dispatch.leader import Leadership, new_holder
 from taskd.errors import Unavailable
 from taskd.http.exchange import Context
 from taskd.http.routes import answer
-from taskd.reconcile.reconciler import Reconciler
-from taskd.reconcile.render import as_json
+from taskd.reconcile.answer import plan_answer
+from taskd.reconcile.reconciler import Consent, Reconciler
 from taskd.source.tree import Tree
 from taskd.store.database import Database
 
@@ -27,9 +27,21 @@ _LOOK_EVERY = 0.2  # seconds, while a lease is waited for
 
 def in_process(settings: Settings) -> Way:
     """Raises DatabaseUnavailable, WrongSchema. The database is closed with the current command."""
+    context = context_of(settings)
+
+    def way(method: str, target: str, body: bytes) -> Reply:
+        given = json.loads(body) if body else None
+        reply = answer(context, method, target, given, actor=f"cli:{getuser()}")
+        return reply.status, json.dumps(reply.whole()).encode()
+
+    return way
+
+
+def context_of(settings: Settings) -> Context:
+    """What the handlers work with in a process that makes its passes itself; raises as in_process does."""
     database = click.get_current_context().with_resource(migrated(settings))
     one_pass = _Pass(settings, database)
-    context = Context(
+    return Context(
         settings=settings,
         database=database,
         app=create_app(settings),
@@ -37,18 +49,12 @@ def in_process(settings: Settings) -> Way:
         sync=one_pass.make,
     )
 
-    def way(method: str, target: str, body: bytes) -> Reply:
-        given = json.loads(body) if body else None
-        reply = answer(context, method, target, given, actor=f"cli:{getuser()}")
-        return reply.status, json.dumps(reply.body).encode()
-
-    return way
-
 
 class _Pass:
     """A pass over the schedule files by this process."""
 
     def __init__(self, settings: Settings, database: Database) -> None:
+        self._database = database
         self._lease = Leadership(database, "reconcile", new_holder(), settings.lease.ttl)
         self._secret_keys = frozenset(settings.redact.keys)
         self._reconciler = Reconciler(
@@ -58,19 +64,20 @@ class _Pass:
             fence=self._lease.fence,
             changed=lambda: None,  # the dispatcher, wherever it is, sees it within a second
             secret_keys=self._secret_keys,
+            guard=settings.schedules.prune_guard,
         )
         # What it would log is in the answer.
         logging.getLogger("taskd.reconcile").addHandler(logging.NullHandler())
 
     def preview(self) -> dict[str, Any]:
         """What a pass would change."""
-        return as_json(self._reconciler.preview(), self._secret_keys)
+        return plan_answer(self._database, self._reconciler.preview(), self._secret_keys)
 
-    def make(self) -> dict[str, Any]:
+    def make(self, consent: Consent | None = None) -> dict[str, Any]:
         """Take the lease, make the pass, give the lease back."""
         self._take_lease()
         try:
-            return as_json(self._reconciler.one_pass().plan, self._secret_keys)
+            return plan_answer(self._database, self._reconciler.one_pass(consent).plan, self._secret_keys)
         finally:
             self._lease.resign()
 
@@ -79,5 +86,6 @@ class _Pass:
         deadline = clock.monotonic() + self._lease.ttl + 1
         while not self._lease.step(clock.monotonic()):
             if clock.monotonic() > deadline:
-                raise Unavailable("another taskd reconciles this database: ask it, with --url")
+                another = "another taskd reconciles this database: ask it, with --url"
+                raise Unavailable(self._lease.clock_is_wrong or another)
             time.sleep(_LOOK_EVERY)

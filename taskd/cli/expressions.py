@@ -15,7 +15,7 @@ from taskd.schedule.trigger import Crontab, Date, Interval
 from taskd.schedule.zones import instant_of
 
 _SHAPES = {
-    "crontab": re.compile(r"@\w+|[-\d*?HhL,/()]+(\s+\S+){4,5}"),
+    "crontab": re.compile(r"@\w+|[-\d*?HhRrL,/()]+(\s+\S+){4,5}"),
     "interval": re.compile(r"(\d+[dhms])+|P[\dTDHMS]+", re.IGNORECASE),
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import func, or_, select
 
 from taskd.cli.screen import Screen
+from taskd.clock import waited
 from taskd.errors import Unavailable
 from taskd.http import shapes
 from taskd.store import runs
@@ -37,8 +38,7 @@ class LiveLog:
                     self._screen.run(event, run)
             if last:
                 return
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _LOOK_EVERY)
+            await waited(stop, _LOOK_EVERY)
 
     def _changes(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """What is new since the last time, oldest first."""

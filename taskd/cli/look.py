@@ -1,6 +1,6 @@
-"""`list`, `show`, `runs`: what there is, and what came of it."""
+"""`list`, `show`, `runs`, `run-show`: what there is, and what came of it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,6 +10,7 @@ from rich.text import Text
 from taskd.cli import output
 from taskd.cli.client import connect
 from taskd.cli.invocation import Command, Invocation
+from taskd.cli.selecting import completed_name, matching, selecting
 from taskd.cli.settings import settings_of
 from taskd.schedule import duration
 from taskd.schedule.zones import zone
@@ -22,16 +23,22 @@ _NOT_FIELDS = frozenset({"uid", "fingerprint", "next", "runs", "conditions"})  #
 
 
 @click.command("list", cls=Command)
+@selecting
 @click.pass_obj
-def list_(invocation: Invocation) -> None:
-    """All schedules: when each is due, and whether it will fire.
+def list_(invocation: Invocation, names: tuple[str, ...], labels: tuple[str, ...]) -> None:
+    """All schedules, or those that are named: when each is due, and whether it will fire.
+
+    NAME may be a pattern, such as 'report-*': what is shown is what `taskd pause` and its like would mean by it.
 
     \b
     Examples:
       taskd list
+      taskd list 'report-*' -l team=ops
       taskd list --json | jq -r '.[] | select(.paused) | .name'
     """
-    schedules = connect(invocation, settings_of(invocation)).get("scheduler", "schedulers", "all")
+    client = connect(invocation, settings_of(invocation))
+    wanted = bool(names or labels)
+    schedules = matching(client, names, labels) if wanted else client.get("scheduler", "schedulers", "all")
     if invocation.json:
         output.print_json(schedules)
     elif schedules:
@@ -41,7 +48,7 @@ def list_(invocation: Invocation) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("name")
+@click.argument("name", shell_complete=completed_name)
 @click.pass_obj
 def show(invocation: Invocation, name: str) -> None:
     """One schedule in depth: declared, override, observed, what comes and what came.
@@ -64,7 +71,7 @@ def show(invocation: Invocation, name: str) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=completed_name)
 @click.option(
     "--status", type=click.Choice(STATUSES, case_sensitive=False), multiple=True, help="Only these."
 )
@@ -90,6 +97,29 @@ def runs(invocation: Invocation, name: str | None, status: tuple[str, ...], coun
         _print_runs(page["items"], zone(settings.timezone))
     else:
         output.say("there are no such runs")
+
+
+@click.command("run-show", cls=Command)
+@click.argument("run")
+@click.pass_obj
+def run_show(invocation: Invocation, run: str) -> None:
+    """One run in depth, with its traceback. RUN is its id or task id.
+
+    \b
+    Examples:
+      taskd run-show 42
+      taskd run-show 42 --json | jq -r .traceback
+    """
+    settings = settings_of(invocation)
+    found = connect(invocation, settings).get("result", "results", run)
+    if invocation.json:
+        output.print_json(found)
+        return
+    output.print_lines(_fields(found, {"traceback", "log"}, zone(settings.timezone)))
+    if found["traceback"]:
+        output.print_lines([Text(), *map(Text, map(output.printable, found["traceback"].splitlines()))])
+    if found["log"]:
+        output.say(f"what it logged: taskd log {found['id']}")
 
 
 def when(schedule: Mapping[str, Any]) -> str:
@@ -133,13 +163,19 @@ def _run_row(run: dict[str, Any], tz: ZoneInfo) -> tuple[str | Text, ...]:
 
 
 def _portrait(schedule: dict[str, Any], tz: ZoneInfo) -> Iterator[Text]:
-    for key, value in schedule.items():
-        if key not in _NOT_FIELDS and value not in (None, [], {}, ""):
-            shown = output.clock(value, tz) if key.endswith(("_at", "_time")) else output.short(value, 400)
-            yield Text(f"{key:18}", style="dim").append(shown, style="default")
+    yield from _fields(schedule, _NOT_FIELDS, tz)
     for condition in schedule["conditions"]:
         yield output.word("warning").append(f" {condition['type']}: {condition['message']}")
     for number, due in enumerate(schedule["next"]):
         yield Text(f"{'' if number else 'next':18}", style="dim").append(
             output.clock(due["scheduled_for"], tz), "default"
         )
+
+
+def _fields(shape: Mapping[str, Any], hidden: Collection[str], tz: ZoneInfo) -> Iterator[Text]:
+    """A line for each column that says something."""
+    for key, value in shape.items():
+        if key not in hidden and value not in (None, [], {}, ""):
+            is_time = key.endswith(("_at", "_time", "scheduled_for"))
+            shown = output.clock(value, tz) if is_time else output.short(value, 400)
+            yield Text(f"{key:18}", style="dim").append(shown, style="default")

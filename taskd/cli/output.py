@@ -20,7 +20,7 @@ _STYLES = {
     **dict.fromkeys(("SUCCESS", "active", "create"), "green"),
     **dict.fromkeys(("FAILURE", "LOST", "quarantined", "delete", "error"), "red"),
     **dict.fromkeys(
-        ("RETRY", "MISSED", "SKIPPED", "REVOKED", "paused", "hold", "update", "warning"), "yellow"
+        ("RETRY", "MISSED", "SKIPPED", "REVOKED", "paused", "hold", "rename", "update", "warning"), "yellow"
     ),
     **dict.fromkeys(("PENDING", "disabled", "ended", "completed"), "dim"),
     "STARTED": "cyan",
@@ -29,7 +29,12 @@ _STYLES = {
 
 def print_json(document: Any) -> None:
     """One document."""
-    click.echo(json.dumps(document, ensure_ascii=False, indent=2))
+    click.echo(json_text(document), nl=False)
+
+
+def json_text(document: Any) -> str:
+    """One document, as it is printed and kept in files."""
+    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
 
 
 def print_json_line(document: Any) -> None:
@@ -58,8 +63,8 @@ def print_lines(lines: Iterable[Text | Table]) -> None:
 
 
 def word(text: str) -> Text:
-    """A status, state or kind in its colour."""
-    return Text(text, style=_STYLES.get(text, ""))
+    """A status, state or kind in its colour; a colon or space behind it may go with it."""
+    return Text(text, style=_STYLES.get(text.rstrip(": "), ""))
 
 
 def clock(instant: datetime | str | None, zone: ZoneInfo) -> str:
@@ -91,5 +96,10 @@ def short(value: Any, length: int = 80) -> str:
     if value is None:
         return ""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = "".join(char if char.isprintable() else " " for char in text)
+    text = printable(text)
     return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def printable(text: str) -> str:
+    """A line with nothing in it that a terminal could obey."""
+    return "".join(char if char.isprintable() else " " for char in text)

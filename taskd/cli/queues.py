@@ -7,6 +7,7 @@ from contextlib import suppress
 from celery import Celery
 from sqlalchemy import select
 
+from taskd.clock import waited
 from taskd.errors import Unavailable
 from taskd.store.database import Database
 from taskd.store.tables import ScheduleRow
@@ -38,8 +39,7 @@ class Queues:
             # The daemon in this process says what is away; here it is only tried again.
             with suppress(Unavailable, *self._app.connection_for_write().recoverable_connection_errors):
                 await asyncio.to_thread(self._take_new)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _LOOK_EVERY)
+            await waited(stop, _LOOK_EVERY)
 
     def _take_new(self) -> None:
         for queue in sorted(self._named() - self._taken):

@@ -1,5 +1,7 @@
 """`run`: the daemon."""
 
+from functools import partial
+
 import click
 
 from taskd import daemon
@@ -18,4 +20,5 @@ def run(ctx: click.Context, *, no_dispatch: bool) -> None:
       taskd -c /etc/taskd/taskd.yaml run
       taskd run --no-dispatch
     """
-    ctx.exit(daemon.run(settings_of(ctx.obj), dispatch=not no_dispatch))
+    reread = partial(settings_of, ctx.obj)
+    ctx.exit(daemon.run(reread(), reread=reread, dispatch=not no_dispatch))

@@ -31,22 +31,26 @@ class People:
     def run(self, event: str, run: dict[str, Any]) -> None:
         """`09:00:00  heartbeat  SUCCESS  0.01 s  {"args": …}`."""
         if event == "fired":
-            self._print(
+            self.note(
                 run["decided_at"],
                 Text(f"{run['schedule_name'] or run['task_name']}  ").append("fired", "dim"),
             )
             return
         line = Text(f"{run['schedule_name'] or run['task_name']}  ").append(output.word(run["status"]))
-        self._print(run["completed_at"], line.append(f"  {output.seconds(run['runtime'])}  {outcome(run)}"))
+        line.append(f"  {output.seconds(run['runtime'])}  {outcome(run)}")
+        if event == "ended" and run["traceback"]:
+            line.append(f"  (taskd run-show {run['id']})", "dim")
+        self.note(run["completed_at"], line)
 
     def log(self, record: logging.LogRecord) -> None:
         """The sentence, with its level where that matters."""
         level = record.levelname.lower()
-        self._print(
+        self.note(
             None, Text("" if level == "info" else f"{level}: ", "red").append(record.getMessage(), "default")
         )
 
-    def _print(self, at: str | None, line: Text) -> None:
+    def note(self, at: str | None, line: Text) -> None:
+        """A line with its time of day; without one, that of now."""
         moment = output.clock(at or clock.now(), self._zone)
         output.print_lines([Text(f"{moment[11:19]}  ", "dim").append(line)])
 

@@ -1,8 +1,12 @@
 """Ways to an API, over HTTP: at a URL or on a Unix socket."""
 
+import re
 import socket
-from collections.abc import Callable
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,19 +29,58 @@ def answers(path: Path) -> bool:
     return True
 
 
-def at_url(url: str) -> Way:
-    """Over HTTP; raises ConfigError for what isn't a URL."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an API answers over HTTP: a Way, and a stream that goes on."""
+
+    connect: Callable[[], HTTPConnection]
+    shown: str
+    base: str = ""
+    bearer: Mapping[str, str] = field(default_factory=dict)
+
+    def __call__(self, method: str, target: str, body: bytes) -> Reply:
+        """Ask; raises Unavailable."""
+        kind = {"Content-Type": "application/json"} if body else {}
+        with self._asked(method, target, body, {"Accept": "application/json", **kind}) as response:
+            return response.status, response.read()
+
+    @contextmanager
+    def stream(self, target: str, headers: Mapping[str, str]) -> Iterator[HTTPResponse]:
+        """An answer whose lines are read as they come; raises Unavailable, also later."""
+        with self._asked("GET", target, b"", {"Accept": "text/event-stream", **headers}) as response:
+            yield response
+
+    @contextmanager
+    def _asked(
+        self, method: str, target: str, body: bytes, headers: Mapping[str, str]
+    ) -> Iterator[HTTPResponse]:
+        connection = self.connect()
+        try:
+            connection.request(method, self.base + target, body or None, {**headers, **self.bearer})
+            yield connection.getresponse()
+        except (OSError, HTTPException) as error:
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise Unavailable(f"no taskd answers at {self.shown}: {why}") from error
+        finally:
+            connection.close()
+
+
+def at_url(url: str, token: str | None = None) -> Place:
+    """Over HTTP, as the bearer of `token`; raises ConfigError for what isn't a URL or can't be a token."""
     shown = masked(url)
     try:
         kind, host, port, base = _address(url)
     except ValueError as error:
         raise ConfigError(f"{shown!r} isn't the address of an API: write http://127.0.0.1:8470") from error
-    return lambda *request: _exchange(kind(host, port, timeout=TIMEOUT), shown, base, *request)
+    if token is not None and not re.fullmatch("[!-~]+", token):
+        raise ConfigError("$TASKD_TOKEN is not a token: it is empty, or has blanks or line breaks in it")
+    bearer = {} if token is None else {"Authorization": f"Bearer {token}"}
+    return Place(partial(kind, host, port, timeout=TIMEOUT), shown, base, bearer)
 
 
-def at_socket(path: Path) -> Way:
+def at_socket(path: Path) -> Place:
     """Over HTTP on a Unix socket."""
-    return lambda *request: _exchange(_UnixConnection(path), str(path), "", *request)
+    return Place(partial(_UnixConnection, path), str(path))
 
 
 def _address(url: str) -> tuple[type[HTTPConnection], str, int | None, str]:
@@ -68,18 +111,3 @@ def _connected(path: Path, timeout: float) -> socket.socket:
         client.close()
         raise
     return client
-
-
-def _exchange(
-    connection: HTTPConnection, where: str, base: str, method: str, target: str, body: bytes
-) -> Reply:
-    headers = {"Accept": "application/json", **({"Content-Type": "application/json"} if body else {})}
-    try:
-        connection.request(method, base + target, body or None, headers)
-        response = connection.getresponse()
-        return response.status, response.read()
-    except (OSError, HTTPException) as error:
-        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise Unavailable(f"no taskd answers at {where}: {why}") from error
-    finally:
-        connection.close()

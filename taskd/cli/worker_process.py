@@ -17,6 +17,7 @@ from pathlib import Path
 
 from taskd import clock
 from taskd.cli import child
+from taskd.clock import waited
 
 PATIENCE = 10.0  # seconds between asking it to end and killing it
 HEEDED = 2.5  # seconds until Celery has certainly heeded SIGTERM: its loop looks up every 2 s
@@ -48,8 +49,7 @@ class WorkerProcess:
                 return
             pause = FIRST_PAUSE if clock.monotonic() - began > SETTLED else pause
             log.error("the worker ended with status %s, see %s; again in %g s", status, self._output, pause)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), pause)
+            await waited(stop, pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _live(self, stop: asyncio.Event) -> int:
@@ -67,7 +67,8 @@ class WorkerProcess:
         try:
             await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
-                process.terminate()
+                with suppress(ProcessLookupError):  # it has ended, and nobody has heard of it yet
+                    process.terminate()
                 await self._wait_for_end(ended)
         finally:
             stopped.cancel()

@@ -103,7 +103,7 @@ class _Reader:
 def _anchored(text: str, at: KeyPath, folder: Path) -> str:
     """`text` with a path in it made absolute: in a file, paths are relative to that file."""
     match at:
-        case ("state_dir",) | ("schedules", "paths", _):
+        case ("state_dir",) | ("schedules", "paths", _) | ("http", "tokens", _, "file"):
             return str(folder / text)
         case ("schedules", "paths"):
             return ",".join(str(folder / part.strip()) for part in text.split(","))

@@ -21,6 +21,12 @@ class Given:
             value = value.get(key) if isinstance(value, dict) else None
         return value
 
+    def gives(self, at: KeyPath) -> bool:
+        """Whether there is a value at `at`, be it null."""
+        *sections, key = at
+        inner = self.get(tuple(sections)) if sections else self.tree
+        return isinstance(inner, dict) and key in inner
+
     def origin(self, at: KeyPath) -> str | None:
         """Where the value at `at` stands, or the closest one around it."""
         around = (at[:length] for length in range(len(at), 0, -1))

@@ -1,6 +1,6 @@
 """Settings from the file, the environment and the defaults; every mistake in them at once."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -21,6 +21,11 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
 
     Raises ConfigError, whose text has one line for each mistake.
     """
+    return load_with_sources(path, environ)[0]
+
+
+def load_with_sources(path: Path | None, environ: Mapping[str, str]) -> tuple[Settings, Sequence[Given]]:
+    """As `load`, with what each source gives: the first that gives a key has won."""
     file = find(path, environ)
     variables = Variables(environ, file.absolute().parent if file else Path.cwd())
     own, seed = own_variables(variables), seed_variables(variables)
@@ -35,7 +40,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
         errors += explained(error, sources, errors)
     if errors:
         raise ConfigError("\n".join(errors))
-    return settings
+    return settings, sources
 
 
 def find(path: Path | None, environ: Mapping[str, str]) -> Path | None:

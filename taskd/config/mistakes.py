@@ -2,27 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from taskd.config.given import Given, KeyPath, dotted
 from taskd.config.models import Settings
-
-# Designed, but not built yet: refused, so that nobody counts on what isn't there.
-NOT_YET: frozenset[KeyPath] = frozenset(
-    {
-        ("schedules", "prune_guard"),
-        ("http", "tokens"),
-        ("results", "keep"),
-        ("results", "keep_failed"),
-        ("results", "log_bytes"),
-        ("results", "claim"),
-        ("events", "keep"),
-        ("tasks", "run_command"),
-        ("metrics", "schedule_label"),
-    }
-)
 
 # Where pydantic's own words are about Python.
 _PLAINER = {
@@ -47,8 +33,7 @@ def explained(error: ValidationError, sources: Sequence[Given], known: Sequence[
 def _reason(details: ErrorDetails, at: KeyPath) -> str:
     kind = details["type"]
     if kind == "extra_forbidden":
-        later = any(at == path[: len(at)] for path in NOT_YET)
-        return "not supported yet; remove it" if later else f"unknown key{_suggestion(at)}"
+        return f"unknown key{_suggestion(at)}"
     if kind == "value_error":
         return str(details["ctx"]["error"])
     return _PLAINER.get(kind) or details["msg"].replace("Input should", "should")
@@ -66,9 +51,14 @@ def keys_of(model: type[BaseModel], above: KeyPath = ()) -> Iterator[KeyPath]:
 def _suggestion(at: KeyPath) -> str:
     model: type[BaseModel] = Settings
     for section in at[:-1]:
-        annotation = model.model_fields[str(section)].annotation
-        assert isinstance(annotation, type)
-        model = annotation
+        if isinstance(section, str):  # else a place in a list, whose members `model` is already
+            model = _model_in(model.model_fields[section].annotation)
     names = [*model.model_fields, *map(dotted, keys_of(model))]  # `broker_url` may mean `broker.url`
     near = get_close_matches(str(at[-1]), names, n=1)
     return f", did you mean {near[0]!r}?" if near else f"; there are {', '.join(model.model_fields)}"
+
+
+def _model_in(annotation: Any) -> type[BaseModel]:
+    """The section that a field is, or holds a list of."""
+    kinds = (annotation, *get_args(annotation))
+    return next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))

@@ -1,17 +1,12 @@
 """The settings, typed: one frozen model a section of taskd.yaml, with its defaults and rules."""
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
     ByteSize,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationInfo,
@@ -21,53 +16,18 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from taskd.config.celery_conf import checked_key
-from taskd.config.urls import Address, BrokerKind, broker_kind_of, local_address, sqlalchemy_url
-from taskd.schedule.duration import seconds_of
+from taskd.config.fields import Folder, Kept, NullIfEmpty, Parsed, Port, Seconds, Secret, Serializer, checked
+from taskd.config.section import Section, Text
+from taskd.config.tokens import Token, named_once
+from taskd.config.urls import Address, BrokerKind, address_of, broker_kind_of, check_local, sqlalchemy_url
 from taskd.schedule.zones import zone
 
 
-def _seconds(value: Any) -> int:
-    return seconds_of(int(value) if isinstance(value, str) and value.isdecimal() else value)
+class PruneGuard(Section):
+    """A pass that would delete more schedules than `min`, and than `percent` of them, waits for an approval."""
 
-
-def _parsed(value: Any) -> Any:
-    """JSON in a text, as an environment variable holds it; for a list, `a,b` will do."""
-    if not isinstance(value, str):
-        return value
-    if value.lstrip().startswith(("[", "{")):
-        try:
-            return json.loads(value)
-        except ValueError:
-            raise ValueError("is neither JSON nor a,b") from None
-    return [part.strip() for part in value.split(",") if part.strip()]
-
-
-def _checked(check: Callable[[str], object]) -> AfterValidator:
-    """A text that `check` doesn't refuse with a ValueError."""
-
-    def checked(value: Any) -> Any:
-        if value is not None:
-            check(value.get_secret_value() if isinstance(value, SecretStr) else value)
-        return value
-
-    return AfterValidator(checked)
-
-
-# never pickle or yaml: who can write to the broker could run anything
-Serializer = Literal["json", "msgpack"]
-NullIfEmpty = BeforeValidator(lambda value: None if value == "" else value)
-Parsed = BeforeValidator(_parsed)
-Text = Annotated[str, Field(min_length=1)]
-Secret = Annotated[SecretStr | None, NullIfEmpty]
-Seconds = Annotated[int, BeforeValidator(_seconds)]
-Folder = Annotated[Path, AfterValidator(Path.absolute)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-
-
-class Section(BaseModel):
-    """A part of the settings: nothing in it changes, nothing unknown gets in, no value shows in an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+    min: Annotated[int, Field(ge=0)] = 3
+    percent: Annotated[int, Field(ge=0, le=100)] = 20
 
 
 class Schedules(Section):
@@ -75,12 +35,13 @@ class Schedules(Section):
 
     paths: Annotated[tuple[Folder, ...], Parsed] = (Path("schedules"),)
     poll: Seconds = 10
+    prune_guard: PruneGuard = Field(default_factory=PruneGuard)
 
 
 class Database(Section):
     """`url: null` is SQLite in `state_dir`; see Settings.database_url."""
 
-    url: Annotated[Secret, _checked(sqlalchemy_url)] = None
+    url: Annotated[Secret, checked(sqlalchemy_url)] = None
     pool_size: Annotated[int, Field(ge=1)] = 5
 
 
@@ -118,7 +79,7 @@ class Broker(Section):
     """`kind: null` is files in dev, rabbitmq in prod; `url` wins over the parts. See Settings.broker_url."""
 
     kind: Annotated[BrokerKind | None, NullIfEmpty] = None
-    url: Annotated[Secret, _checked(broker_kind_of)] = None
+    url: Annotated[Secret, checked(broker_kind_of)] = None
     redis: Redis = Field(default_factory=Redis)
     rabbitmq: RabbitMQ = Field(default_factory=RabbitMQ)
 
@@ -166,15 +127,23 @@ class Celery(Section):
 
 
 class Http(Section):
-    """`bind` is host:port or unix:/path, on this machine only."""
+    """`bind` is host:port or unix:/path; without `tokens`, on this machine only."""
 
-    bind: Annotated[str, _checked(local_address)] = "127.0.0.1:8470"
+    tokens: Annotated[tuple[Token, ...], Parsed, AfterValidator(named_once)] = ()
+    bind: Annotated[str, checked(address_of)] = "127.0.0.1:8470"
     allowed_hosts: Annotated[tuple[Text, ...], Parsed] = ()
+
+    @field_validator("bind")
+    @classmethod
+    def _without_tokens_it_is_local(cls, bind: str, info: ValidationInfo) -> str:
+        if info.data.get("tokens") == ():
+            check_local(bind)
+        return bind
 
     @property
     def address(self) -> Address:
         """`bind` as a socket's path or as (host, port)."""
-        return local_address(self.bind)
+        return address_of(self.bind)
 
 
 class Lease(Section):
@@ -184,9 +153,35 @@ class Lease(Section):
 
 
 class Results(Section):
-    """What is kept of a run; sizes in bytes."""
+    """What is kept of a run, sizes in bytes; `claim`: whether a run may start while the database is away.
 
+    `keep`, and `keep_failed` for FAILURE and LOST, in seconds since a run's end, or None for ever: older ones are
+    deleted by the daemon that leads.
+    """
+
+    keep: Kept = None
+    keep_failed: Kept = None
+    claim: Literal["available", "strict"] = "available"
     max_result_bytes: ByteSize = ByteSize(64 * 1024)
+    log_bytes: Annotated[ByteSize, Field(le=2**20)] = ByteSize(16 * 1024)
+
+
+class Events(Section):
+    """`keep` in seconds, or None for ever: older events are deleted by the daemon that leads."""
+
+    keep: Kept = 90 * 86_400
+
+
+class RunCommand(Section):
+    """`allow`: the programs that `taskd.tasks.run_command` may start, by name or by path; none by default."""
+
+    allow: Annotated[tuple[Text, ...], Parsed] = ()
+
+
+class Tasks(Section):
+    """What the tasks that ship may do."""
+
+    run_command: RunCommand = Field(default_factory=RunCommand)
 
 
 class Redact(Section):
@@ -209,6 +204,12 @@ class Logging(Section):
     format: Literal["text", "json"] = "text"
 
 
+class Metrics(Section):
+    """What Prometheus is told; without `schedule_label`, of all schedules together."""
+
+    schedule_label: bool = True
+
+
 class Settings(BaseSettings):
     """All settings, complete and checked. Built by `load`; built directly, from its arguments alone."""
 
@@ -222,7 +223,7 @@ class Settings(BaseSettings):
     )
 
     environment: Literal["dev", "prod"] = "dev"
-    timezone: Annotated[str, _checked(zone)] = "Asia/Shanghai"
+    timezone: Annotated[str, checked(zone)] = "Asia/Shanghai"
     state_dir: Folder = Path(".taskd")
     # factories: a relative default is resolved when settings are built, not when this is imported
     schedules: Schedules = Field(default_factory=Schedules)
@@ -232,8 +233,11 @@ class Settings(BaseSettings):
     http: Http = Field(default_factory=Http)
     lease: Lease = Field(default_factory=Lease)
     results: Results = Field(default_factory=Results)
+    events: Events = Field(default_factory=Events)
+    tasks: Tasks = Field(default_factory=Tasks)
     redact: Redact = Field(default_factory=Redact)
     logging: Logging = Field(default_factory=Logging)
+    metrics: Metrics = Field(default_factory=Metrics)
 
     @classmethod
     def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource, ...]:

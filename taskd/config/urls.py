@@ -58,20 +58,25 @@ def sqlalchemy_url(url: str) -> str:
     return f"{dialect}://{rest}"
 
 
-def local_address(bind: str) -> Address:
-    """`host:port` or `unix:/path` as an address that only this machine reaches; raises ValueError."""
+def address_of(bind: str) -> Address:
+    """`host:port` or `unix:/path` as an address; raises ValueError."""
     if bind.startswith("unix:"):
         return Path(bind.removeprefix("unix:")).absolute()
     host, _, port = bind.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isdecimal() or int(port) > 65535:
         raise ValueError("should be host:port, such as 127.0.0.1:8470, or unix:/path")
-    if not _is_loopback(host):
-        raise ValueError(
-            f"{host} is not a loopback address: without access control taskd listens on 127.0.0.1, [::1] or a"
-            " Unix socket only; put a proxy that authenticates in front"
-        )
     return host, int(port)
+
+
+def check_local(bind: str) -> None:
+    """Raise ValueError where other machines could reach the address."""
+    match address_of(bind):
+        case (host, _) if not _is_loopback(host):
+            raise ValueError(
+                f"{host} is not a loopback address: without http.tokens taskd listens on 127.0.0.1, [::1] or a"
+                " Unix socket only; add tokens"
+            )
 
 
 def _is_loopback(host: str) -> bool:

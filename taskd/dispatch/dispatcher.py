@@ -15,6 +15,7 @@ another process leads by now            the fence matches no row: rolled back, s
 a schedule changed meanwhile            its version or cursor moved: left out, decided by the next pass
 an occurrence has its row already       rolled back, read anew, left out, tried again
 one row poisons the batch               the batch is halved down to it; that schedule alone is quarantined
+no row can be written                   nobody is quarantined: all wait until the database takes them again
 a message can't be built                that schedule alone is quarantined
 the clock jumps forward                 an outage: what was passed over is late, and the catch-up policy's
 the clock jumps back                    nothing that was decided is due again: cursors only go forward
@@ -23,9 +24,11 @@ what overlaps                           overlapping.py; what ends or begins a pa
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
+from functools import partial
+from operator import attrgetter
 from typing import Any, cast
 
 from celery import Celery
@@ -35,30 +38,41 @@ from sqlalchemy.orm import Session
 
 from taskd import clock
 from taskd.dispatch import overlapping, pausing
-from taskd.dispatch.claim import Claim, arranged, batches, fired_run, missed_run
+from taskd.dispatch.claim import Claim, arranged, batches, claim_of
+from taskd.dispatch.compiled import Compiled, Compiler, Decisions
 from taskd.dispatch.leader import Leadership
-from taskd.dispatch.messages import Order, compose
 from taskd.dispatch.overlapping import Asking, Finding
+from taskd.dispatch.publisher import Publisher
+from taskd.dispatch.readying import Readying
 from taskd.dispatch.revoking import Revocation, Revoker
-from taskd.schedule.policy import decide
-from taskd.schedule.policy_fields import catchup_of
-from taskd.store import events, runs
-from taskd.store.columns import UtcDateTime
+from taskd.dispatch.writable import require_writable
+from taskd.store import events, outbox, runs, schedules
+from taskd.store.bulk import among
 from taskd.store.database import Database
-from taskd.store.runs import NewRun
-from taskd.store.schedules import fires_left_of, settle, timetable_of
+from taskd.store.outbox import Mark, Waiting
+from taskd.store.schedules import settle
 from taskd.store.tables import ScheduleRow
 
-BATCH = 500
+BATCH = 500  # schedules a transaction
+LOOK = 10_000  # schedules that are due, asked for at once
+MARKS = 20  # batches that are marked together: a herd of ten thousand is with the broker a fifth sooner
 # psycopg serialises JSON by itself and lets what that raises through.
 UNWRITABLE = (StatementError, ValueError, TypeError)
 log = logging.getLogger("taskd.dispatch")
 
+_SCHEDULES = cast("Table", ScheduleRow.__table__)
+_ROW = _SCHEDULES.c
 _DUE = (
-    select(ScheduleRow.__table__)
-    .where(ScheduleRow.state == "active", ScheduleRow.next_run_at <= bindparam("now"))
-    .order_by(ScheduleRow.next_run_at, ScheduleRow.id)
-    .limit(BATCH)
+    select(
+        _ROW.id,
+        _ROW.version,
+        _ROW.updated_at,
+        _ROW.cursor_at,
+        (_ROW.total_run_count - _ROW.counted_from).label("counted"),
+    )
+    .where(_ROW.state == "active", _ROW.next_run_at <= bindparam("now"))
+    .order_by(_ROW.next_run_at)  # and no further: a herd of equals would be sorted for each batch
+    .limit(bindparam("most"))
 )
 
 
@@ -71,24 +85,32 @@ class Dispatcher:
         app: Celery,
         leadership: Leadership,
         secret_keys: frozenset[str] = frozenset(),
+        publisher: Publisher | None = None,
     ) -> None:
         self._database, self._app, self._leadership = database, app, leadership
-        self._secret_keys = secret_keys
+        self._publisher = publisher or Publisher(database, app, leadership)
+        self._compiler = Compiler(app, secret_keys)
+        self._readying = Readying(database, self._compiler)
         self.revoker = Revoker(app)
         app.finalize()  # here, so that a task that can't be registered isn't taken for a fault of some schedule
 
     def tick(self, now: datetime) -> int:
         """Decide all that is due at `now`, batch by batch; how many runs were written. Only a leader calls it."""
         pausing.resume_when_over(self._database, self._leadership.fence, now)
-        written = 0
-        while rows := self._database.read(lambda session: list(session.execute(_DUE, {"now": now}))):
-            paused = pausing.pause_failing(self._database, self._leadership.fence, rows, now)
-            fit = [row for row in rows if row.id not in paused]
-            claims = [claim for row in fit if (claim := self._prepare(row, now)) is not None]
-            written += sum(self._write(batch, now) for batch in batches(claims))
-            if len(rows) < BATCH or not self._leadership.leads(clock.monotonic()):
+        written, decisions = 0, Decisions(now)
+        while due := self._due(now):
+            before = written
+            for start in range(0, len(due), BATCH):
+                written += self._decide(due[start : start + BATCH], decisions)
+                if not self._leadership.leads(clock.monotonic()):
+                    return written
+            if len(due) < LOOK or written == before:  # what is locked by others is left for the next pass
                 break
         return written + self._release_held(now)
+
+    def get_ready(self, now: datetime) -> bool:
+        """Use idle time for what comes due soon; whether there is more to do at once."""
+        return self._readying.look(now)
 
     def next_due(self) -> datetime | None:
         """When the next schedule is due."""
@@ -114,30 +136,53 @@ class Dispatcher:
         self.revoker.add(revocations)
         return released
 
-    def _prepare(self, row: Row[Any], now: datetime) -> Claim | None:
-        """Decide one schedule and build its messages; one that can't be is quarantined, in nobody's way."""
-        try:
-            timetable, catchup = timetable_of(row._mapping), catchup_of(row.policy)
-            decision = decide(timetable, catchup, row.cursor_at, now, fires_left=fires_left_of(row))
-            fired = [self._fire(row, at, now) for at in decision.fires]
-        except Exception as error:  # noqa: BLE001  whatever is wrong concerns this schedule alone
-            self._quarantine(row, f"{type(error).__name__}: {error}", now)
-            return None
-        passed = [missed_run(row, missed, now) for missed in decision.missed]
-        return Claim(row, decision, (*passed, *fired))
+    def _due(self, now: datetime) -> Sequence[Any]:
+        """What is due, as it stands: id, version, cursor_at, counted."""
+        return self._database.read(lambda session: session.execute(_DUE, {"now": now, "most": LOOK}).all())
 
-    def _fire(self, row: Row[Any], at: datetime, now: datetime) -> NewRun:
-        """The run of one occurrence, its message built."""
-        planned = fired_run(row, at, now)
-        origin = {"schedule": row.name, "scheduled_for": at.isoformat(), "kind": "schedule"}
-        order = Order(planned.task_id, row.task, row.args or [], row.kwargs or {}, row.options, origin)
-        return replace(planned, message=compose(self._app, order, now, self._secret_keys))
+    def _decide(self, due: Sequence[Row[Any]], decisions: Decisions) -> int:
+        """Decide about so many schedules; how many runs were written."""
+        compiled = self._compiled(due, decisions.now)
+        paused = pausing.pause_failing(
+            self._database, self._leadership.fence, list(compiled.values()), decisions.now
+        )
+        claims = [
+            claim
+            for row in due
+            if row.id in compiled and row.id not in paused
+            if (claim := self._prepare(compiled[row.id], row, decisions)) is not None
+        ]
+        return sum(self._write(batch, decisions.now) for batch in batches(claims))
+
+    def _compiled(self, due: Sequence[Row[Any]], now: datetime) -> dict[int, Compiled]:
+        """The schedules by id; one that can't be evaluated or serialised is quarantined, in nobody's way."""
+        found = {row.id: self._compiler.known(row) for row in due}
+        unknown = [schedule_id for schedule_id, compiled in found.items() if compiled is None]
+        if unknown:
+            for row in self._database.read(partial(schedules.rows, ids=unknown)):
+                try:
+                    found[row.id] = self._compiler.compile(row)
+                except Exception as error:  # noqa: BLE001  whatever is wrong concerns this schedule alone
+                    self._quarantine(row, f"{type(error).__name__}: {error}", now)
+        return {schedule_id: compiled for schedule_id, compiled in found.items() if compiled is not None}
+
+    def _prepare(self, schedule: Compiled, row: Row[Any], decisions: Decisions) -> Claim | None:
+        """Decide about one schedule; one about which that can't be done is quarantined."""
+        try:
+            return claim_of(schedule, row.cursor_at, row.counted, decisions)
+        except Exception as error:  # noqa: BLE001  whatever is wrong concerns this schedule alone
+            self._quarantine(schedule, f"{type(error).__name__}: {error}", decisions.now)
+            return None
 
     def _write(self, claims: Sequence[Claim], now: datetime) -> int:
         """T1 for a batch; halves it down to what can't be written."""
         began = clock.monotonic()
         try:
-            written, revocations = self._database.write(lambda session: self._claim(session, claims, now))
+            with self._publisher.marks.taken(at_least=MARKS) as marks, self._publisher.committing:
+                written, messages, revocations = self._database.write(
+                    lambda session: self._claim(session, claims, marks, now)
+                )
+                self._publisher.hand_over(messages)
         except IntegrityError as error:
             return self._write_without_decided(claims, now, error)
         except UNWRITABLE as error:
@@ -147,31 +192,37 @@ class Dispatcher:
         return written
 
     def _claim(
-        self, session: Session, claims: Sequence[Claim], now: datetime
-    ) -> tuple[int, list[Revocation]]:
-        """Lock, drop what has moved, arrange what overlaps, insert, advance, fence."""
+        self, session: Session, claims: Sequence[Claim], marks: Sequence[Mark], now: datetime
+    ) -> tuple[int, list[Waiting], list[Revocation]]:
+        """Lock, drop what has moved, arrange what overlaps, insert, advance, mark, fence."""
         lock = (
-            select(ScheduleRow.id, ScheduleRow.version, ScheduleRow.cursor_at)
-            .where(ScheduleRow.id.in_([claim.row.id for claim in claims]))
-            .order_by(ScheduleRow.id)
+            select(_ROW.id, _ROW.version, _ROW.cursor_at)
+            .where(among(session, _ROW.id, [claim.schedule.id for claim in claims]))
+            .order_by(_ROW.id)
             .with_for_update(skip_locked=True)
         )
-        found = {id_: (version, cursor) for id_, version, cursor in session.execute(lock)}
+        found = {id_: (version, cursor) for id_, version, cursor in session.execute(lock).all()}
         fresh = [
-            claim for claim in claims if found.get(claim.row.id) == (claim.row.version, claim.row.cursor_at)
+            claim
+            for claim in claims
+            if found.get(claim.schedule.id) == (claim.schedule.version, claim.cursor)
         ]
-        askings = [Asking.of(claim.row._mapping, claim.fires()) for claim in fresh if claim.asks()]
-        findings = overlapping.look(session, self._app, askings, now)
+        findings = overlapping.look(session, self._app, _askings(session, fresh), now)
         revocations = overlapping.carry_out(session, findings, now) if findings else []
         fresh = arranged(fresh, findings)
-        written = runs.add(session, [run for claim in fresh for run in claim.runs])
+        new = [run for claim in fresh for run in claim.runs]
+        ids = runs.add(session, new)
         _advance(session, fresh)
+        outbox.mark_all(session, marks)
         self._leadership.fence(session)
-        return len(written), revocations
+        return len(ids), [run.waiting(ids[run.task_id]) for run in new if run.goes_at_once], revocations
 
     def _write_without_decided(self, claims: Sequence[Claim], now: datetime, error: IntegrityError) -> int:
         occurrences = [
-            (claim.row.id, run.scheduled_for) for claim in claims for run in claim.runs if run.scheduled_for
+            (claim.schedule.id, run.scheduled_for)
+            for claim in claims
+            for run in claim.runs
+            if run.scheduled_for
         ]
         known = self._database.read(lambda session: runs.already_decided(session, occurrences))
         if not known:
@@ -182,14 +233,15 @@ class Dispatcher:
 
     def _halve(self, claims: Sequence[Claim], now: datetime, error: Exception) -> int:
         if len(claims) == 1:
+            require_writable(self._database, now)
             self._quarantine(
-                claims[0].row, f"it can't be written: {getattr(error, 'orig', None) or error}", now
+                claims[0].schedule, f"it can't be written: {getattr(error, 'orig', None) or error}", now
             )
             return 0
         middle = len(claims) // 2
         return self._write(claims[:middle], now) + self._write(claims[middle:], now)
 
-    def _quarantine(self, schedule: Row[Any], reason: str, now: datetime) -> None:
+    def _quarantine(self, schedule: Compiled | Row[Any], reason: str, now: datetime) -> None:
         """Take a schedule out of dispatch until it is declared anew, visibly."""
         log.error("schedule %r is quarantined: %s", schedule.name, reason)
 
@@ -203,22 +255,28 @@ class Dispatcher:
         self._database.write(write)
 
 
+def _askings(session: Session, claims: Sequence[Claim]) -> list[Asking]:
+    """The fires that earlier runs may stand in the way of; their schedules' rows are locked."""
+    asking = {claim.schedule.id: claim for claim in claims if claim.asks()}
+    if not asking:
+        return []
+    rows = schedules.rows(session, asking)
+    return [Asking.of(row._mapping, asking[row.id].fires()) for row in sorted(rows, key=attrgetter("id"))]
+
+
 def _advance(session: Session, claims: Sequence[Claim]) -> None:
-    """Move cursors and counts; a schedule with nothing to come is completed or ended."""
-    if not claims:
-        return
-    table = cast("Table", ScheduleRow.__table__)
-    statement = (
-        update(table)
-        .where(table.c.id == bindparam("row"))
-        .values(
-            cursor_at=bindparam("to"),
-            next_run_at=bindparam("next"),
-            total_run_count=table.c.total_run_count + bindparam("fired"),
-            last_run_at=func.coalesce(bindparam("last", type_=UtcDateTime()), table.c.last_run_at),
-        )
-    )
-    session.connection().execute(statement, [claim.advance() for claim in claims])
+    """Move cursors and counts, one statement for all that move alike; what has nothing to come is completed or ended."""
+    alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for claim in claims:
+        fires = claim.fires()
+        last = fires[-1].scheduled_for if fires else None
+        move = claim.decision.cursor, claim.decision.next_run_at, len(fires), last
+        alike[move].append(claim.schedule.id)
+    for (cursor, following, fired, last), ids in alike.items():
+        moved: dict[str, Any] = {"cursor_at": cursor, "next_run_at": following}
+        if fired:
+            moved |= {"total_run_count": _ROW.total_run_count + fired, "last_run_at": last}
+        session.connection().execute(update(_SCHEDULES).where(among(session, _ROW.id, ids)).values(moved))
     for claim in claims:
         if claim.decision.next_run_at is None:
-            settle(session.get_one(ScheduleRow, claim.row.id))
+            settle(session.get_one(ScheduleRow, claim.schedule.id))

@@ -6,12 +6,17 @@ Takes     when the row names no holder, or (epoch, seq) hasn't changed for `ttl`
 Trust     a leader believes in itself until ttl − MARGIN after the *start* of its last successful statement
 Renews    by the fence in its own transactions, alone when idle
 
+Clock     only one whose wall clock is within FURTHEST of the database's leads: what is due is told by it
+
 fault                                   what it costs
 a leader is killed                      nothing is done for at most ttl, then a follower takes over
 a leader is stopped and wakes           its trust has run out; if a transaction was under way, the fence rolls it back
 a leader can't reach the database       its trust runs out, it steps down; it takes over again if nobody else has
 two followers try at once               one UPDATE matches (epoch, seq), the other matches nothing
-the wall clock jumps                    nothing: only CLOCK_BOOTTIME is read
+a leader stops inside a transaction     PostgreSQL and MariaDB end it after 3 s; SQLite stays locked until its
+                                        process ends, by systemd's watchdog for one
+the wall clock jumps                    nothing here: only CLOCK_BOOTTIME is read; away from the database's, the
+                                        lease is given back until it is right again
 """
 
 import logging
@@ -21,6 +26,8 @@ from uuid import uuid4
 
 from sqlalchemy.orm import Session
 
+from taskd import clock
+from taskd.dispatch.skew import ClockCheck
 from taskd.errors import LeaseLost
 from taskd.store import leases
 from taskd.store.database import Database
@@ -44,6 +51,18 @@ class Leadership:
         self._seen: Lease | None = None
         self._seen_since = 0.0
         self._trusted_until = 0.0
+        self._clock = ClockCheck(database)
+
+    @property
+    def clock_is_wrong(self) -> str | None:
+        """Why this process doesn't lead, if that is for its clock: a sentence."""
+        return self._clock.sentence
+
+    def age(self, seconds: float) -> float | None:
+        """Seconds since the lease was last seen to move, by this process's clock; None if it never looked."""
+        if self.epoch is not None:
+            return seconds - (self._trusted_until - self.ttl + self.margin)
+        return seconds - self._seen_since if self._seen is not None else None
 
     @property
     def margin(self) -> float:
@@ -62,11 +81,14 @@ class Leadership:
 
     def step(self, seconds: float) -> bool:
         """Renew, or take over where that is allowed; whether this process leads afterwards."""
+        right = self._clock.right(seconds, clock.now())
+        if not right:
+            self.resign()
         if self.leads(seconds):
             if seconds >= self._trusted_until - (self.ttl - self.margin) * 2 / 3:
                 self._renew(seconds)
         else:
-            self._follow(seconds)
+            self._follow(seconds, may_take=right)
         return self.leads(seconds)
 
     def fence(self, session: Session) -> None:
@@ -100,14 +122,16 @@ class Leadership:
         else:
             self.trust_from(seconds)
 
-    def _follow(self, seconds: float) -> None:
+    def _follow(self, seconds: float, *, may_take: bool) -> None:
+        began = clock.monotonic()
         row = self._database.read(lambda session: leases.read(session, self.name))
         if self.epoch is not None and self.epoch != row.epoch:
             self.lose()
         if row != self._seen:
-            self._seen, self._seen_since = row, seconds
+            # The leader may have renewed until the very end of a slow read.
+            self._seen, self._seen_since = row, seconds + clock.monotonic() - began
         free = row.holder is None or row.holder == self.holder
-        if free or seconds - self._seen_since >= self.ttl:
+        if may_take and (free or seconds - self._seen_since >= self.ttl):
             self._take(row, seconds)
 
     def _take(self, row: Lease, seconds: float) -> None:

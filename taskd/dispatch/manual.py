@@ -16,6 +16,7 @@ from taskd.dispatch.revoking import broadcast_after_commit
 from taskd.schedule.overlap import OverlapPolicy
 from taskd.schedule.policy_fields import overlap_of
 from taskd.store import events, runs
+from taskd.store.columns import json_or_null
 from taskd.store.runs import NewRun
 from taskd.store.schedules import declared
 from taskd.store.tables import RunRow, ScheduleRow
@@ -45,18 +46,29 @@ def trigger(
     if known is not None:
         return known
     args, kwargs = (row.args if args is None else args), (row.kwargs if kwargs is None else kwargs)
-    origin = {"schedule": row.name, "scheduled_for": None, "kind": "manual"}
-    order = Order(task_id, row.task, args or [], kwargs or {}, row.options, origin)
-    message = compose(app, order, now, secret_keys)
-    new = NewRun(task_id, row.task, "PENDING", "manual", row.id, row.name, now, args, kwargs, message=message)
-    runs.add(session, [_arranged(session, app, row, new, overlap)])
+    order = Order(row.task, args or [], kwargs or {}, row.options, row.name, "manual")
+    message = compose(app, order, secret_keys).fill(task_id, None, now)
+    new = NewRun(
+        task_id,
+        row.task,
+        "PENDING",
+        "manual",
+        row.id,
+        row.name,
+        now,
+        json_or_null(args),
+        json_or_null(kwargs),
+        message=message,
+    )
+    runs.add(session, [arranged(session, app, row, new, overlap)])
     events.record(session, "triggered", actor, now, row, detail={"task_id": task_id})
     return runs.find(session, task_id)
 
 
-def _arranged(
-    session: Session, app: Celery, row: ScheduleRow, new: NewRun, policy: OverlapPolicy | None
+def arranged(
+    session: Session, app: Celery, row: ScheduleRow, new: NewRun, policy: OverlapPolicy | None = None
 ) -> NewRun:
+    """A run beside the schedule's own, as overlap leaves it: by `policy`, else as the schedule says."""
     own = overlap_of(row.policy)
     overlap = own if policy is None else replace(own, policy=policy)
     if overlap.policy == "allow":

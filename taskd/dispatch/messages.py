@@ -1,9 +1,11 @@
-"""Celery messages, built by Celery (`app.amqp`) as `apply_async` would, and kept as values until they are sent."""
+"""Celery messages, built by Celery (`app.amqp`) as `apply_async` would, once a schedule, and filled in for each run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from sys import intern
+from typing import Any, Literal, cast
+from uuid import uuid4
 
 from celery import Celery
 from celery.app.amqp import task_message
@@ -15,42 +17,68 @@ from kombu.utils.encoding import str_to_bytes
 
 from taskd.redaction import redact
 from taskd.store.claims import RUN_HEADER
+from taskd.store.columns import to_json
 from taskd.store.outbox import Message
 
 SEND_TIMEOUT = 10.0  # seconds for one publish and its confirmation
+CORRELATION = "correlation_id"  # the property that is the task id: the headers have it already
+
+
+_MARK = uuid4().hex  # nobody's arguments contain it
+_ID, _AT, _EXPIRES = f"{_MARK}-id", f"{_MARK}-at", f"{_MARK}-expires"
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """What is to be run: a task by name, with its arguments and the schedule's `options` column."""
 
-    task_id: str
     task: str
     args: list[Any]
     kwargs: dict[str, Any]
     options: Mapping[str, Any]
-    origin: Mapping[str, Any]  # for RUN_HEADER: {"schedule", "scheduled_for": ISO or None, "kind"}
+    schedule: str
+    kind: Literal["schedule", "manual"]
 
 
-def compose(app: Celery, order: Order, now: datetime, secret_keys: frozenset[str] = frozenset()) -> Message:
-    """Serialise and route one message. Raises kombu's EncodeError or a TypeError where that can't be done."""
+@dataclass(frozen=True, slots=True)
+class Template:
+    """The message of a schedule, built but for what differs from fire to fire. `expires` in seconds."""
+
+    body: bytes
+    headers_json: str
+    options_json: str
+    expires: float | None
+
+    def fill(self, task_id: str, scheduled_for: str | None, now: datetime) -> Message:
+        """The message of one run; `scheduled_for` in ISO 8601."""
+        at = "null" if scheduled_for is None else f'"{scheduled_for}"'
+        headers = self.headers_json.replace(_ID, task_id).replace(f'"{_AT}"', at)
+        if self.expires is not None:
+            headers = headers.replace(_EXPIRES, (now + timedelta(seconds=self.expires)).isoformat())
+        return Message(self.body, headers, self.options_json)
+
+
+def compose(app: Celery, order: Order, secret_keys: frozenset[str] = frozenset()) -> Template:
+    """Serialise and route a schedule's message. Raises kombu's EncodeError, ValueError or TypeError if that can't be."""
     registered: Any = app.tasks.get(order.task)
     args = tuple(order.args)
     options = _task_options(registered) | dict(order.options)
     expires = options.pop("expires", None)
+    counts = isinstance(expires, (int, float))
     limits = {limit: options.pop(limit, None) for limit in ("time_limit", "soft_time_limit")}
     user_headers = options.pop("headers", None) or {}
+    retry = options.pop("retry", None)
     options.pop("ignore_result", None)
     serializer = options.pop("serializer", None) or app.conf.task_serializer
     route = app.amqp.router.route(options, order.task, args, order.kwargs, registered)
     # The header says when it expires; `send_task` sets a time to live too, by which RabbitMQ would drop the message
     # unseen. The worker drops it as well, and says so in the run's row.
     message = app.amqp.as_task_v2(
-        order.task_id,
+        _ID,
         order.task,
         args,
         order.kwargs,
-        expires=now + timedelta(seconds=expires) if isinstance(expires, (int, float)) else expires,
+        expires=cast("Any", _EXPIRES) if counts else expires,  # what is text already it takes as it is
         ignore_result=False,
         reply_to=app.thread_oid,
         argsrepr=saferepr(redact(order.args, secret_keys), app.amqp.argsrepr_maxsize),
@@ -59,24 +87,29 @@ def compose(app: Celery, order: Order, now: datetime, secret_keys: frozenset[str
         **limits,
     )
     content_type, content_encoding, body = dumps(message.body, serializer=serializer)
+    origin: dict[str, Any] = {"schedule": order.schedule, "scheduled_for": _AT, "kind": order.kind}
+    if retry is not None:
+        origin["retry"] = dict(retry)  # how its worker is to retry it
+    properties = {key: value for key, value in message.properties.items() if key != CORRELATION}
     sending = _plain(route) | {"serializer": serializer, "content_type": content_type}
-    return Message(
-        body=str_to_bytes(body),
-        headers={**user_headers, **message.headers, RUN_HEADER: dict(order.origin)},
-        options=sending | {"content_encoding": content_encoding, "properties": message.properties},
+    return Template(
+        str_to_bytes(body),
+        to_json({**user_headers, **message.headers, RUN_HEADER: origin}),
+        intern(to_json(sending | {"content_encoding": content_encoding, "properties": properties})),
+        float(expires) if counts else None,
     )
 
 
 def send(app: Celery, producer: Producer, name: str, message: Message) -> None:
     """Publish with the broker's confirmation; Celery's publish signals are sent. Raises what the transport raises."""
-    options = dict(message.options)
-    properties = options.pop("properties")
+    options, headers = dict(message.options), message.headers
+    properties = {CORRELATION: headers["id"], **options.pop("properties")}
     content_type, encoding = options.pop("content_type"), options.pop("content_encoding")
     body = loads(message.body, content_type, encoding, accept=[content_type])
     app.amqp.send_task_message(
         producer,
         name,
-        task_message(dict(message.headers), dict(properties), body, None),
+        task_message(headers, properties, body, None),
         retry=False,
         timeout=SEND_TIMEOUT,
         confirm_timeout=SEND_TIMEOUT,

@@ -15,7 +15,7 @@ what is held outlives its window        MISSED (reason: buffer)
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +27,7 @@ from taskd.dispatch.revoking import Revocation
 from taskd.schedule.overlap import Active, Arrangement, Go, Hold, Overlap, Skip, arrange, lease_of
 from taskd.schedule.policy_fields import overlap_of
 from taskd.store import active, outbox, runs
+from taskd.store.bulk import among
 from taskd.store.runs import NewRun
 from taskd.store.schedules import outlived
 from taskd.store.tables import ScheduleRow
@@ -97,7 +98,7 @@ def held(session: Session, *, locked: bool = False) -> list[Asking]:
     ids = outbox.held_schedules(session)
     if not ids:
         return []
-    query = select(ScheduleRow.__table__).where(ScheduleRow.id.in_(ids)).order_by(ScheduleRow.id)
+    query = select(ScheduleRow.__table__).where(among(session, ScheduleRow.id, ids)).order_by(ScheduleRow.id)
     askings = []
     for row in session.execute(query.with_for_update(skip_locked=True) if locked else query):
         with suppress(TypeError):  # a policy broken in the table: the schedule's next decision quarantines it
@@ -133,10 +134,10 @@ def _written(fire: NewRun, verdict: Go | Hold | Skip) -> NewRun:
         case Go():
             return fire
         case Hold(behind):
-            return replace(fire, held_by=behind)
+            return fire._replace(held_by=behind)
         case Skip(run, because):
             detail = {"reason": "overlap", "active": run, "message": _MESSAGES[because]}
-            return replace(fire, status="SKIPPED", detail=detail, message=None)
+            return fire._replace(status="SKIPPED", detail=detail, message=None)
 
 
 def _revoked(session: Session, findings: Sequence[Finding], policy: str, now: datetime) -> list[Revocation]:

@@ -15,12 +15,13 @@ from typing import Any
 from sqlalchemy import Row, select
 from sqlalchemy.orm import Session
 
+from taskd.dispatch.compiled import Compiled
 from taskd.store import failures, overrides
 from taskd.store.database import Database
 from taskd.store.schedules import SYSTEM
 from taskd.store.tables import ScheduleRow
 
-BATCH = 500
+BATCH = 500  # schedules a transaction: what it has locked isn't dispatched meanwhile
 MARGIN = timedelta(seconds=30)  # for workers' clocks, and commits under way
 LOOK_BACK = timedelta(hours=1)  # on start: others may have counted until they ended
 log = logging.getLogger("taskd.dispatch")
@@ -42,7 +43,9 @@ def resume_when_over(database: Database, fence: Fence, now: datetime) -> None:
             break
 
 
-def pause_failing(database: Database, fence: Fence, due: Sequence[Row[Any]], now: datetime) -> set[int]:
+def pause_failing(
+    database: Database, fence: Fence, due: Sequence[Row[Any] | Compiled], now: datetime
+) -> set[int]:
     """Pause those of `due` whose runs have failed too often in a row; the ids of those that mustn't fire now."""
     limited = [row for row in due if "pause_after_failures" in row.policy]
     if not limited:
@@ -50,8 +53,7 @@ def pause_failing(database: Database, fence: Fence, due: Sequence[Row[Any]], now
     most = max(_limit(row.policy) for row in limited)
     streaks = database.read(lambda session: failures.streaks(session, limited, most))
     broken = {row.id for row in limited if streaks[row.id].length >= _limit(row.policy)}
-    if broken:
-        database.write(lambda session: _note(session, fence, broken, now))
+    _note(database, fence, broken, now)
     return broken
 
 
@@ -71,8 +73,7 @@ class FailureCount:
             streaks = failures.streaks(session, rows)
             return {row.id for row in rows if streaks[row.id].length != row.failures_in_a_row}
 
-        if changed := self._database.read(read):
-            self._database.write(lambda session: _note(session, self._fence, changed, now))
+        _note(self._database, self._fence, self._database.read(read), now)
         self._looked_at = now
 
 
@@ -82,7 +83,15 @@ def _limit(policy: Mapping[str, Any]) -> int:
     return limit if isinstance(limit, int) else failures.MOST + 1
 
 
-def _note(session: Session, fence: Fence, ids: set[int], now: datetime) -> None:
+def _note(database: Database, fence: Fence, ids: set[int], now: datetime) -> None:
+    """Write the streaks of these schedules."""
+    in_order = sorted(ids)
+    for start in range(0, len(in_order), BATCH):
+        part = in_order[start : start + BATCH]
+        database.write(lambda session, part=part: _note_part(session, fence, part, now))  # type: ignore[misc]
+
+
+def _note_part(session: Session, fence: Fence, ids: Sequence[int], now: datetime) -> None:
     """Write the streaks, read anew under the rows' locks; what is active and has one too long is paused."""
     query = select(ScheduleRow).where(ScheduleRow.id.in_(ids), ScheduleRow.deleted_at.is_(None))
     rows = list(session.scalars(query.order_by(ScheduleRow.id).with_for_update()))

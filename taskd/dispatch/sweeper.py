@@ -3,8 +3,8 @@
 States    a worker's counter moves → stands still → the worker is gone; a moving counter brings it back
 Truth     the sweeper's own clock between two readings of one counter: no wall clock, no ping (a busy solo worker
           answers none)
-Ends      STARTED runs whose claim names a gone incarnation, as LOST. RETRY rows wait for a message that the broker
-          has, whoever wrote them: they are left alone
+Ends      STARTED runs whose claim names a gone incarnation, as LOST, and runs them again where their schedule says
+          so. RETRY rows wait for a message that the broker has, whoever wrote them: LOST after a day
 
 fault                                   what happens
 a worker is killed                      its runs are LOST after PATIENCE, or once its name has signed on anew
@@ -18,22 +18,25 @@ another process leads by now            the fence matches no row: nothing of the
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from taskd import clock
+from taskd.clock import waited
 from taskd.dispatch.pausing import FailureCount
+from taskd.dispatch.rerunning import Reruns
+from taskd.dispatch.stuck import PublishWatch, Refusals, nobody_publishes
+from taskd.dispatch.unrecorded import RecordingWatch
 from taskd.errors import Unavailable
-from taskd.store import workers
+from taskd.store import retries, workers
 from taskd.store.database import Database
 from taskd.store.workers import Running
 
 PERIOD = 2.0  # seconds between sweeps
 PATIENCE = 10.0  # seconds without a beat: five missed ones, longer than a database's failover mostly takes
-BATCH = 500  # outbox rows a transaction
+BATCH = 500  # rows dropped in a transaction
 log = logging.getLogger("taskd.sweeper")
 
 
@@ -72,16 +75,27 @@ def orphans(running: Iterable[Running], names: Mapping[str, str], gone: set[str]
 
 
 class Sweeper:
-    """`fence` ends each transaction: it raises LeaseLost unless this process still leads."""
+    """`fence` ends each transaction: it raises LeaseLost unless this process still leads.
+
+    `reruns` knows how to run again what is lost.
+    """
 
     name = "sweeper"
     needs_lease = "reconcile"  # the daemon holds it, also where a Beat holds the other
 
-    def __init__(self, database: Database, fence: Callable[[Session], object]) -> None:
-        self._database, self._fence = database, fence
+    def __init__(
+        self,
+        database: Database,
+        fence: Callable[[Session], object],
+        reruns: Reruns,
+        refusals: Refusals = nobody_publishes,
+    ) -> None:
+        self._database, self._fence, self._reruns = database, fence, reruns
         self._seen: dict[str, Seen] = {}
         self._swept_at = float("-inf")
         self._failures = FailureCount(database, fence)
+        self._recording = RecordingWatch(database, fence)
+        self._publishing = PublishWatch(database, fence, refusals)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sweep until told to stop. A database that is away is tried again; LeaseLost ends the service."""
@@ -90,8 +104,7 @@ class Sweeper:
                 await asyncio.to_thread(self.sweep, clock.monotonic(), clock.now())
             except Unavailable as error:
                 log.warning("nothing is swept: %s", error)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), PERIOD)
+            await waited(stop, PERIOD)
 
     def sweep(self, seconds: float, now: datetime) -> int:
         """Once, at the monotonic `seconds`: how many runs were given up."""
@@ -103,8 +116,11 @@ class Sweeper:
         self._swept_at = seconds
         dead = gone(self._seen, seconds)
         lost = self._give_up(orphans(running, names, dead), dead & set(beats), now)
+        self._lose_silent_retries(now)
         self._drop_settled_messages()
         self._failures.look(now)
+        self._recording.look(seconds, now)
+        self._publishing.look(seconds, now)
         return lost
 
     def _give_up(self, runs: list[Running], dead: set[str], now: datetime) -> int:
@@ -112,15 +128,30 @@ class Sweeper:
             return 0
 
         def write(session: Session) -> int:
+            asking = self._reruns.asking(session, [run.id for run in runs])
             lost = [run for run in runs if workers.lose(session, run, now)]
             for incarnation in dead:
                 workers.sign_off(session, incarnation)
+            for run in lost:
+                if run.id in asking:
+                    self._reruns.run_again(session, run.id, asking[run.id], now)
             self._fence(session)
             for run in lost:
                 log.warning("run %d is lost: its worker %s is gone", run.id, run.worker)
             return len(lost)
 
         return self._database.write(write)
+
+    def _lose_silent_retries(self, now: datetime) -> None:
+        def write(session: Session) -> list[str]:
+            lost = retries.lose_silent(session, now, BATCH)
+            if lost:
+                self._fence(session)
+            return lost
+
+        if self._database.read(lambda session: retries.any_silent(session, now)):
+            for task_id in self._database.write(write):
+                log.warning("run %s is lost: no worker has begun its next attempt for a day", task_id)
 
     def _drop_settled_messages(self) -> None:
         def write(session: Session) -> int:

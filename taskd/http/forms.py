@@ -78,6 +78,8 @@ Json = AfterValidator(_json)
 Repeatable = BeforeValidator(_several)
 Name = Annotated[str, AfterValidator(lambda text: normalize("NFC", text))]
 Sentence = Annotated[str, Field(max_length=1000), Json]
+Pk = int | Annotated[str, Field(min_length=1, max_length=155), Json]
+"""An id, or a name or task_id."""
 
 
 class Paging(Form):

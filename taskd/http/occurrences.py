@@ -39,12 +39,12 @@ def _mend_offset(text: str) -> str:
     return re.sub(r"(T\S+) (\d\d:?\d\d)$", r"\1+\2", text)
 
 
-class _Coming(Form):
+class ComingQuery(Form):
     n: int = Field(10, ge=1, le=1000)
     since: Instant | None = Field(None, alias="from")
 
 
-class _Why(Form):
+class WhyQuery(Form):
     at: Annotated[str, AfterValidator(_mend_offset)]
 
 
@@ -53,7 +53,7 @@ def coming(context: Context, request: Request) -> Answer:
 
     `fires` is false where none of these will, `message` says why: an idle schedule shows when it would be due.
     """
-    form = query_of(_Coming, request)
+    form = query_of(ComingQuery, request)
     row = context.database.read(lambda session: schedules.find(session, request.pk))
     told = {
         "items": listed(row, request.now, form.n, form.since),
@@ -75,7 +75,7 @@ def _idleness(row: ScheduleRow) -> str | None:
 
 def why(context: Context, request: Request) -> Answer:
     """What was decided for the occurrence `at`: a wall clock time in the schedule's zone, or one with an offset."""
-    form = query_of(_Why, request)
+    form = query_of(WhyQuery, request)
     try:
         return Answer(200, context.database.read(lambda session: _why(session, context, request, form.at)))
     except InvalidSchedule as error:

@@ -5,14 +5,14 @@ from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-from kombu.exceptions import EncodeError
-from pydantic import AfterValidator, BeforeValidator, Field
+from kombu.exceptions import EncodeError, SerializerNotInstalled
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from sqlalchemy.orm import Session
 
 from taskd.dispatch import manual
 from taskd.errors import NotAllowed
 from taskd.http import occurrences, results, shapes
-from taskd.http.exchange import Answer, Context, Request
+from taskd.http.exchange import Answer, Context, Parts, Request
 from taskd.http.forms import (
     Form,
     Instant,
@@ -26,6 +26,7 @@ from taskd.http.forms import (
     query_of,
 )
 from taskd.http.problems import Problem
+from taskd.http.versions import etag, idempotency_key, written
 from taskd.schedule.faults import did_you_mean
 from taskd.schedule.overlap import OverlapPolicy
 from taskd.schedule.spec import ScheduleType
@@ -33,8 +34,8 @@ from taskd.store import overrides, runs, schedule_pages, schedules
 from taskd.store.schedule_pages import ScheduleFilter, SortKey
 from taskd.store.tables import ScheduleRow
 
+PART = 500  # schedules that are read and sent at once where all are asked for
 BESIDE = 10  # coming occurrences and past runs that one schedule is shown with
-LONGEST_KEY = 255  # characters of an Idempotency-Key
 
 Override = Callable[[Session, ScheduleRow, str, str | None, datetime], None]
 
@@ -55,6 +56,9 @@ def _sort(text: object) -> Sort:
     raise ValueError(f"schedules can't be sorted by {key!r}{hint}")
 
 
+_SORTS = {"enum": [f"{sign}{key}" for key in get_args(SortKey) for sign in ("", "-")], "default": "name"}
+
+
 def _label(text: str) -> str:
     key, colon, value = text.partition(":")
     if not (key and colon and value) or set(key) & set('"\\'):
@@ -62,7 +66,7 @@ def _label(text: str) -> str:
     return text
 
 
-class _Filter(Form):
+class SchedulesQuery(Form):
     name: Name | None = None
     task: str | None = None
     enabled: bool | None = None
@@ -71,31 +75,31 @@ class _Filter(Form):
     owner: Literal["file", "api"] | None = None
     schedule_type: ScheduleType | None = None
     label: Annotated[list[Annotated[str, AfterValidator(_label)]], Repeatable] = Field([])
-    sort: Annotated[Sort, BeforeValidator(_sort)] = Sort()
+    sort: Annotated[Sort, BeforeValidator(_sort), WithJsonSchema(_SORTS)] = Sort()
 
     def wanted(self) -> ScheduleFilter:
         """The filter as the store takes it."""
-        columns = self.model_dump(include=set(_Filter.model_fields) - {"label", "sort"})
+        columns = self.model_dump(include=set(SchedulesQuery.model_fields) - {"label", "sort"})
         return ScheduleFilter(**columns, labels=dict(label.split(":", 1) for label in self.label))
 
 
-class _Page(_Filter, Paging):
+class SchedulesPage(SchedulesQuery, Paging):
     pass
 
 
-class _Start(Form):
+class StartBody(Form):
     reason: Sentence | None = None
 
 
-class _Pause(_Start):
+class PauseBody(StartBody):
     until: Instant | None = None
 
 
-class _Resume(_Start):
+class ResumeBody(StartBody):
     catch_up: Annotated[bool, Field(strict=True)] = False
 
 
-class _Trigger(Form):
+class TriggerBody(Form):
     overlap: OverlapPolicy | None = None
     args: Annotated[list[Any], Json] | None = None
     kwargs: Annotated[dict[str, Any], Json] | None = None
@@ -103,7 +107,7 @@ class _Trigger(Form):
 
 def page(context: Context, request: Request) -> Answer:
     """The schedules that the filters let through, a page of them."""
-    form = query_of(_Page, request)
+    form = query_of(SchedulesPage, request)
     rows, total = context.database.read(
         lambda session: schedule_pages.page(
             session,
@@ -114,38 +118,42 @@ def page(context: Context, request: Request) -> Answer:
             limit=form.size,
         )
     )
-    links = {
-        "next": shapes.link(request, page=form.page + 1) if form.page * form.size < total else None,
-        "prev": shapes.link(request, page=form.page - 1) if form.page > 1 else None,
-    }
     items = [shapes.schedule(row, context.secret_keys) for row in rows]
-    return Answer(200, shapes.page(items, total, form.page, form.size, links))
+    return Answer(200, shapes.numbered(request, items, total, form.page, form.size))
 
 
 def every(context: Context, request: Request) -> Answer:
-    """All schedules that the filters let through."""
-    form = query_of(_Filter, request)
-    query = schedule_pages.select_schedules(form.wanted(), form.sort.key, descending=form.sort.descending)
-    secret_keys = context.secret_keys
-    return Answer(
-        200,
-        context.database.read(
-            lambda session: [shapes.schedule(row, secret_keys) for row in session.scalars(query)]
-        ),
+    """All schedules that the filters let through, as they were when the first was read; but for those gone since."""
+    form = query_of(SchedulesQuery, request)
+    ids = context.database.read(
+        lambda session: schedule_pages.ids(
+            session, form.wanted(), form.sort.key, descending=form.sort.descending
+        )
     )
+    return Answer(
+        200, Parts(_shapes(context, ids[start : start + PART]) for start in range(0, len(ids), PART))
+    )
+
+
+def _shapes(context: Context, ids: list[int]) -> list[dict[str, Any]]:
+    def work(session: Session) -> list[dict[str, Any]]:
+        return [shapes.schedule(row, context.secret_keys) for row in schedule_pages.among(session, ids)]
+
+    return context.database.read(work)
 
 
 def one(context: Context, request: Request) -> Answer:
     """One schedule, with its next occurrences and its last runs."""
     query_of(Nothing, request)
 
-    def look(session: Session) -> dict[str, Any]:
+    def look(session: Session) -> Answer:
         row = schedules.find(session, request.pk)
         newest = [shapes.run(run, context.secret_keys) for run in runs.of_schedule(session, row, BESIDE)]
         coming = occurrences.listed(row, request.now, BESIDE)
-        return shapes.schedule(row, context.secret_keys) | {"next": coming, "runs": newest}
+        told = shapes.schedule(row, context.secret_keys) | {"next": coming, "runs": newest}
+        return Answer(200, told, {"ETag": etag(row)})
 
-    return Answer(200, context.database.read(look))
+    return context.database.read(look)
 
 
 def history(context: Context, request: Request) -> Answer:
@@ -157,13 +165,13 @@ def history(context: Context, request: Request) -> Answer:
 
 def start(context: Context, request: Request) -> Answer:
     """Make it effective; 409 where a file says `enabled: false`."""
-    form = body_of(_Start, request)
+    form = body_of(StartBody, request)
     return _override(context, request, overrides.start, form.reason)
 
 
 def pause(context: Context, request: Request) -> Answer:
     """Keep it from firing until someone resumes it, or until `until`."""
-    form = body_of(_Pause, request)
+    form = body_of(PauseBody, request)
     if form.until is not None and form.until <= request.now:
         raise Problem(422, f"until: {form.until.isoformat()} has passed: give a time to come")
     return _override(context, request, partial(overrides.pause, until=form.until), form.reason)
@@ -171,17 +179,17 @@ def pause(context: Context, request: Request) -> Answer:
 
 def resume(context: Context, request: Request) -> Answer:
     """Let it fire again, from now on; with `catch_up` the paused span is caught up like an outage."""
-    form = body_of(_Resume, request)
+    form = body_of(ResumeBody, request)
     return _override(context, request, partial(overrides.resume, catch_up=form.catch_up), form.reason)
 
 
 def trigger(context: Context, request: Request) -> Answer:
     """Run it now; the same Idempotency-Key gives the same run."""
     query_of(Nothing, request)
-    form = body_of(_Trigger, request)
-    key = _idempotency_key(request)
+    form = body_of(TriggerBody, request)
+    key = idempotency_key(request)
 
-    def work(session: Session) -> dict[str, Any]:
+    def work(session: Session) -> Answer:
         row = schedules.find(session, request.pk, lock=True)
         try:
             run = manual.trigger(
@@ -196,35 +204,21 @@ def trigger(context: Context, request: Request) -> Answer:
                 overlap=form.overlap,
                 secret_keys=context.secret_keys,
             )
-        except EncodeError as error:
+        except (EncodeError, SerializerNotInstalled) as error:
             raise NotAllowed(
                 f"{row.name!r} can't be run: its message can't be serialised: {error}", row.path, row.line
             ) from error
-        return {"id": run.id, "task_id": run.task_id, "status": run.status}
+        return Answer(202, {"id": run.id, "task_id": run.task_id, "status": run.status})
 
-    return Answer(202, _written(context, work))
+    return written(context, work)
 
 
 def _override(context: Context, request: Request, change: Override, reason: str | None) -> Answer:
     query_of(Nothing, request)
 
-    def work(session: Session) -> dict[str, Any]:
+    def work(session: Session) -> Answer:
         row = schedules.find(session, request.pk, lock=True)
         change(session, row, request.actor, reason, request.now)
-        return shapes.schedule(row, context.secret_keys)
+        return Answer(200, shapes.schedule(row, context.secret_keys), {"ETag": etag(row)})
 
-    return Answer(200, _written(context, work))
-
-
-def _written(context: Context, work: Callable[[Session], dict[str, Any]]) -> dict[str, Any]:
-    """Commit, then wake: an answer that says done is about what is on disk."""
-    outcome = context.database.write(work)
-    context.wake()
-    return outcome
-
-
-def _idempotency_key(request: Request) -> str | None:
-    key = request.headers.get("idempotency-key")
-    if key is not None and not (1 <= len(key) <= LONGEST_KEY and key.isprintable()):
-        raise Problem(400, f"an Idempotency-Key has 1 to {LONGEST_KEY} printable characters")
-    return key
+    return written(context, work)

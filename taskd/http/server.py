@@ -4,46 +4,53 @@ fault                                    what happens
 a client sends its request slowly        after RECEIVE seconds its connection is closed (a slow body: 408)
 more than MOST_CONNECTIONS connect       the oldest that nobody works for is dropped: slow ones make room
 a client doesn't read its answer         after SEND seconds its connection is dropped; it never held a thread
+workers don't answer                     504 after ASIDE seconds, and threads of their own wait for them
 all handlers wait for the database       /healthz is answered on the loop; the rest waits its turn, then says 503
-a body of more than MOST_BYTES           413
+the database goes away within a list     the connection is dropped: what was sent isn't valid JSON
+a body of more than a megabyte           413
 not HTTP at all                          400, and the connection is closed
+no token, or one that may not do this    401, 403, before its body is read
 """
 
 import asyncio
-import json
 import logging
-import pwd
+import os
 import socket
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
+from aiohttp import hdrs
 from aiohttp.web import (
     BaseRequest,
-    HTTPRequestEntityTooLarge,
     RequestHandler,
-    RequestPayloadError,
-    Response,
     Server,
     StreamResponse,
 )
 
-from taskd.http.access import READS, check_host, check_write
-from taskd.http.exchange import Answer, Context
+from taskd import clock
+from taskd.errors import TaskdError
+from taskd.http import bodies
+from taskd.http.access import READS, check_host, check_origin, check_write
+from taskd.http.activation import handed_over
+from taskd.http.callers import Caller, Callers, user_of
+from taskd.http.encoding import Encoded, encoded
+from taskd.http.exchange import Context
 from taskd.http.listening import BACKLOG, listening, shown
 from taskd.http.problems import Problem, answer_to
-from taskd.http.routes import answer, is_quick
+from taskd.http.routes import answer, path_of, place_of, scope_of
+from taskd.http.streaming import Listener, Streams
 
 MOST_CONNECTIONS = 256
-MOST_BYTES = 1024**2  # of a body; aiohttp's own default too
 RECEIVE = 30.0  # seconds in which a request, its body included, must have come
 SEND = 60.0  # seconds in which a client must have read its answer, but for what fits into a socket's buffers
 LINGER = 2.0  # seconds in which a client that was refused may still send what it had begun, and then read why
 DRAIN = 5.0  # seconds for what is in flight when the server stops
 THREADS = 8
+ASIDE = 30.0  # seconds in which what waits for workers is answered
+PING = "/api/v1/control/inspect/ping"
 log = logging.getLogger("taskd.http")
 
 
@@ -54,23 +61,30 @@ class HttpServer:
     needs_lease = None
 
     def __init__(self, context: Context) -> None:
+        """Raises ConfigError where a token's secret can't be had."""
         self._context = context
+        self._callers = Callers(context.settings.http.tokens, os.environ)
         self.addresses: list[str] = []
         self.listening = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Listen, serve until `stop`, finish what is in flight. Raises ConfigError where it can't listen."""
         settings = self._context.settings
-        threads = ThreadPoolExecutor(THREADS, "taskd-http")
+        pools = [ThreadPoolExecutor(THREADS, name) for name in ("taskd-http", "taskd-http-aside")]
         try:
             with ExitStack() as open_:
                 # The port first: of two daemons with the same settings, the second ends before it meets the socket.
                 addresses = dict.fromkeys((settings.http.address, settings.socket_path))
-                listeners = [open_.enter_context(listening(address)) for address in addresses]
-                await self._serve(listeners, _Server(self._context, threads), stop)
+                handed = handed_over(addresses, os.environ)
+                listeners = [
+                    open_.enter_context(handed[address] if address in handed else listening(address))
+                    for address in addresses
+                ]
+                await self._serve(listeners, _Server(self._context, self._callers, *pools), stop)
         finally:
             self.listening.clear()
-            threads.shutdown(wait=False, cancel_futures=True)
+            for pool in pools:
+                pool.shutdown(wait=False, cancel_futures=True)
 
     async def _serve(
         self, listeners: Sequence[socket.socket], server: "_Server", stop: asyncio.Event
@@ -84,6 +98,7 @@ class HttpServer:
         finally:
             for one in serving:
                 one.close()
+            server.streams.close()
             server.pre_shutdown()
             await server.shutdown(DRAIN)
 
@@ -91,7 +106,9 @@ class HttpServer:
 class _Server(Server):
     """aiohttp's server over `answer`, within limits."""
 
-    def __init__(self, context: Context, threads: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, context: Context, callers: Callers, threads: ThreadPoolExecutor, aside: ThreadPoolExecutor
+    ) -> None:
         super().__init__(
             self._serve,
             access_log=None,
@@ -100,8 +117,10 @@ class _Server(Server):
             auto_decompress=False,  # nothing small may become big
             logger=log,
         )
-        self._context, self._threads = context, threads
+        self._context, self._callers = context, callers
+        self._threads, self._aside = threads, aside
         self._busy: set[RequestHandler] = set()
+        self.streams = Streams(context, self._pinged)
 
     def __call__(self) -> RequestHandler:
         """A new connection's protocol."""
@@ -112,6 +131,11 @@ class _Server(Server):
         super().connection_made(handler, transport)
         if len(self._connections) > MOST_CONNECTIONS:
             self._make_room()
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """Nothing more is sent there."""
+        super().connection_lost(handler, exc)
+        self.streams.forget(handler)
 
     def _make_room(self) -> None:
         """Drop what is closing but was never read to its end, and the oldest that nobody works for."""
@@ -125,53 +149,119 @@ class _Server(Server):
             waiting[0].abort()
 
     async def _serve(self, request: BaseRequest) -> StreamResponse:
-        response = await self._response_to(request)
+        began = clock.monotonic()
+        told, keep = await self._told(request)
+        told, listener = await self._listening(request, told)
+        method = request.method if request.method in hdrs.METH_ALL else "other"
+        self._context.observe(method, path_of(request.raw_path), told.status, clock.monotonic() - began)
+        if listener is not None:
+            return await self._streamed(request, told, listener)
+        response = told.response()
+        if not keep:
+            response.force_close()
         try:
-            async with asyncio.timeout(SEND):
-                await response.prepare(request)
-                await response.write_eof()
-        except TimeoutError:
+            await self._send(request, response, told.parts)
+        except (TimeoutError, TaskdError) as error:
+            log.debug("an answer is broken off: %s", error)
             if request.transport is not None:
                 request.transport.abort()
         except ConnectionError:
             log.debug("a client went away before its answer was sent")
         return response
 
-    async def _response_to(self, request: BaseRequest) -> Response:
+    async def _listening(self, request: BaseRequest, told: Encoded) -> tuple[Encoded, Listener | None]:
+        """Whoever is to hear the live stream, once he has his place; or why he hasn't."""
+        if told.live is None:
+            return told, None
         try:
-            peer = _peer_of(request)
-            body = await self._received(request, on_tcp=peer is None)
-        except Problem as problem:
-            told = answer_to(problem, request.raw_path.partition("?")[0], self._context.secret_keys)
-            response = _response(told.status, *_encoded(told))
-            response.force_close()
-            return response
-        return _response(*await self._answered(request, body, peer or "http"))
+            return told, await self.streams.listener(request, told)
+        except Exception as error:  # noqa: BLE001  becomes a problem, as everywhere
+            return encoded(answer_to(error, request.path, self._context.secret_keys)), None
 
-    async def _received(self, request: BaseRequest, *, on_tcp: bool) -> Any:
-        """The body, parsed; raises Problem for a request that must not, or can't, be answered."""
-        allowed_hosts = self._context.settings.http.allowed_hosts
-        if on_tcp:
-            hosts = request.headers.getall("Host", [])
-            check_host(hosts[0] if len(hosts) == 1 else None, allowed_hosts)
+    async def _streamed(self, request: BaseRequest, told: Encoded, listener: Listener) -> StreamResponse:
+        """Until either side ends it."""
+        self._busy.add(request.protocol)
+        try:
+            return await self.streams.send(request, told, listener)
+        finally:
+            self._busy.discard(request.protocol)
+
+    async def _send(
+        self, request: BaseRequest, response: StreamResponse, parts: Iterator[bytes] | None
+    ) -> None:
+        """Send it; a part is read once the one before it is sent, so that nothing is kept for slow clients."""
+        async with asyncio.timeout(SEND):
+            await response.prepare(request)
+        while part := await self._next(request, parts):
+            async with asyncio.timeout(SEND):
+                await response.write(part)
+        async with asyncio.timeout(SEND):
+            await response.write_eof()
+
+    async def _next(self, request: BaseRequest, parts: Iterator[bytes] | None) -> bytes:
+        if parts is None or request.method == "HEAD":
+            return b""
+        return await self._loop.run_in_executor(self._threads, next, parts, b"")
+
+    async def _told(self, request: BaseRequest) -> tuple[Encoded, bool]:
+        """The answer, and whether the connection may be used again: not where a body may not have been read."""
+        try:
+            caller = self._admitted(request)
+            body = await self._received(request)
+        except Problem as problem:
+            instance = request.raw_path.partition("?")[0]
+            return encoded(answer_to(problem, instance, self._context.secret_keys)), False
+        return await self._answered(request, body, caller.name), True
+
+    def _admitted(self, request: BaseRequest) -> Caller:
+        """Who asks; raises Problem where he must not be answered, before anything of a body is read."""
+        peer, allowed_hosts = user_of(request.transport), self._context.settings.http.allowed_hosts
+        if peer is None:
+            check_host(_only(request.headers.getall("Host", [])), allowed_hosts)
+            sent = _only(request.headers.getall("Authorization", []))
+            caller = self._callers.of_tcp(sent, scope_of(request.method, request.raw_path))
+        else:
+            caller = Caller(
+                f"user:{peer}"
+            )  # no account can pass for taskd itself, even where it has its name
         if request.method not in READS:
             check_write(request.headers, allowed_hosts, empty=not request.can_read_body)
-        raw = await _read(request)
-        return None if request.method in READS else _parsed(raw)
+        elif place_of(request.method, request.raw_path) == "live":
+            check_origin(request.headers, allowed_hosts)  # a WebSocket's answers are read from any page
+        return caller
 
-    async def _answered(
-        self, request: BaseRequest, body: Any, actor: str
-    ) -> tuple[int, bytes, Mapping[str, str]]:
+    async def _received(self, request: BaseRequest) -> Any:
+        """The body, parsed; raises Problem where there is none that can be read."""
+        raw = await bodies.read(request, RECEIVE)
+        return None if request.method in READS else bodies.parsed(raw)
+
+    async def _answered(self, request: BaseRequest, body: Any, actor: str) -> Encoded:
         ask = partial(
             _ask, self._context, request.method, request.raw_path, body, actor, dict(request.headers)
         )
-        if is_quick(request.method, request.raw_path):
+        place = place_of(request.method, request.raw_path)
+        if place in {"loop", "live"}:
             return ask()
         self._busy.add(request.protocol)
         try:
-            return await self._loop.run_in_executor(self._threads, ask)
+            if place == "threads":
+                return await self._loop.run_in_executor(self._threads, ask)
+            return await self._asked_aside(ask, request.path)
         finally:
             self._busy.discard(request.protocol)
+
+    async def _pinged(self) -> Encoded:
+        """What each worker says to a ping."""
+        ask = partial(_ask, self._context, "GET", PING, None, "http", {})
+        return await self._asked_aside(ask, PING)
+
+    async def _asked_aside(self, ask: Callable[[], Encoded], path: str) -> Encoded:
+        try:
+            async with asyncio.timeout(ASIDE):
+                return await self._loop.run_in_executor(self._aside, ask)
+        except TimeoutError:
+            late = Problem(504, f"this was not answered within {ASIDE:g} seconds")
+            return encoded(answer_to(late, path, self._context.secret_keys))
 
 
 class _Connection(RequestHandler):
@@ -188,76 +278,16 @@ class _Connection(RequestHandler):
         sentence = "this is not a valid HTTP request"
         error = exc if status >= 500 and isinstance(exc, Exception) else Problem(status, sentence)
         told = answer_to(error, request.path, ())
-        response = _response(told.status, *_encoded(told))
+        response = encoded(told).response()
         response.force_close()
         return response
 
 
 def _ask(
     context: Context, method: str, target: str, body: Any, actor: str, headers: Mapping[str, str]
-) -> tuple[int, bytes, Mapping[str, str]]:
-    told = answer(context, method, target, body, actor=actor, headers=headers)
-    return told.status, *_encoded(told)
+) -> Encoded:
+    return encoded(answer(context, method, target, body, actor=actor, headers=headers))
 
 
-def _encoded(told: Answer) -> tuple[bytes, Mapping[str, str]]:
-    # What isn't UTF-8 in a path has become half a surrogate pair, which this writes as JSON does: \udcff.
-    raw = json.dumps(told.body, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
-    fixed = {
-        "Content-Type": "application/json",
-        "X-Content-Type-Options": "nosniff",
-        "Cache-Control": "no-store",
-    }
-    return raw, {**fixed, **told.headers}
-
-
-def _response(status: int, raw: bytes, headers: Mapping[str, str]) -> Response:
-    return Response(status=status, body=raw, headers=headers)
-
-
-async def _read(request: BaseRequest) -> bytes:
-    """The body; raises Problem: 400, 408, 413."""
-    try:
-        async with asyncio.timeout(RECEIVE):
-            return await request.read()
-    except TimeoutError as error:
-        raise Problem(408, f"the request did not arrive within {RECEIVE:g} seconds") from error
-    except HTTPRequestEntityTooLarge as error:
-        raise Problem(413, f"a body has at most {MOST_BYTES} bytes") from error
-    except (ConnectionError, RequestPayloadError) as error:
-        raise Problem(400, "the body did not arrive whole") from error
-
-
-def _parsed(raw: bytes) -> Any:
-    """JSON, or None for no body; raises Problem (400)."""
-    if not raw:
-        return None
-    try:
-        return json.loads(raw, parse_constant=_refuse, object_pairs_hook=_without_doubles)
-    except (ValueError, RecursionError) as error:
-        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise Problem(400, f"the body is not JSON: {why}") from error
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON value")
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = dict(pairs)
-    if len(keys) < len(pairs):
-        raise ValueError("a key is given twice")
-    return keys
-
-
-def _peer_of(request: BaseRequest) -> str | None:
-    """The user at the other end of a Unix socket, by name; None where it is TCP."""
-    transport = request.transport
-    sock = transport.get_extra_info("socket") if transport else None
-    if sock is None or sock.family != socket.AF_UNIX:
-        return None
-    _pid, uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
+def _only(values: Sequence[str]) -> str | None:
+    return values[0] if len(values) == 1 else None

@@ -1,20 +1,24 @@
 """Rows → JSON: the columns under their names, instants in ISO 8601 with offset (UTC), secrets masked."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from taskd.config import masked
+from sqlalchemy import Row
+
+from taskd import config
 from taskd.http.exchange import Request
 from taskd.redaction import MASK, redact
-from taskd.store.tables import RunRow, ScheduleRow
+from taskd.store.tables import Base, EventRow, RunRow, ScheduleRow
 
-_INTERNAL = {"living_name", "counted_from"}  # how the table works, not what a schedule is
+INTERNAL = {"living_name", "counted_from", "dated_at"}  # how the tables work, not what a schedule or a run is
+_WRITTEN: dict[type, Callable[[Any], str]] = {datetime: datetime.isoformat, UUID: str}
 _SCHEDULE_SECRETS = ("args", "kwargs", "options")
 _RUN_SECRETS = ("args", "kwargs", "result", "progress", "detail")
+_EVENT_SECRETS = ("before", "after", "detail")
 _RUN_TEXTS = ("result", "traceback", "log")
 # Every repetition is bounded or ends at what it can't match: a hostile text costs no more than its length.
 _SETTING = (
@@ -23,24 +27,65 @@ _SETTING = (
 )
 
 
-def schedule(row: ScheduleRow, secret_keys: Collection[str]) -> dict[str, Any]:
+def schedule(row: ScheduleRow | Row[Any], secret_keys: Collection[str]) -> dict[str, Any]:
     """A schedule: the columns of `task_scheduler`, and `paused`."""
-    shape = {key: plain(value) for key, value in _columns(row).items() if key not in _INTERNAL}
-    return _masked(shape, _SCHEDULE_SECRETS, secret_keys) | {"paused": row.paused_at is not None}
+    shape = _masked(_plain(_columns(row)), _SCHEDULE_SECRETS, secret_keys)
+    return shape | {"paused": row.paused_at is not None}
 
 
-def run(row: RunRow, secret_keys: Collection[str]) -> dict[str, Any]:
+def run(row: RunRow | Row[Any], secret_keys: Collection[str]) -> dict[str, Any]:
     """A run: the columns of `task_result`."""
-    shape = _masked({key: plain(value) for key, value in _columns(row).items()}, _RUN_SECRETS, secret_keys)
-    texts = {key: mask_text(shape[key], secret_keys) for key in _RUN_TEXTS if isinstance(shape[key], str)}
+    return columns_of_run(_columns(row), secret_keys)
+
+
+def columns_of_run(columns: Mapping[str, Any], secret_keys: Collection[str]) -> dict[str, Any]:
+    """Some columns of `task_result`."""
+    shape = _masked(_plain(columns), _RUN_SECRETS, secret_keys)
+    texts = {key: mask_text(shape[key], secret_keys) for key in _RUN_TEXTS if isinstance(shape.get(key), str)}
     return shape | texts
 
 
+def masked(value: Any, secret_keys: Collection[str]) -> Any:
+    """A JSON value with what its keys call secret masked, and in its texts what looks so."""
+    match value:
+        case Mapping():
+            shown = redact(value, secret_keys)
+            return {key: masked(inner, secret_keys) for key, inner in shown.items()}
+        case list():
+            return [masked(inner, secret_keys) for inner in value]
+        case str():
+            return mask_text(value, secret_keys)
+    return value
+
+
+def event(row: EventRow, secret_keys: Collection[str]) -> dict[str, Any]:
+    """One thing that was done: the columns of `task_event`."""
+    return _masked(_plain(_columns(row)), _EVENT_SECRETS, secret_keys)
+
+
 def page(
-    items: list[dict[str, Any]], total: int, number: int | None, size: int, links: Mapping[str, str | None]
+    items: list[dict[str, Any]],
+    total: int,
+    number: int | None,
+    size: int,
+    links: Mapping[str, str | None],
+    *,
+    estimated: bool = False,
 ) -> dict[str, Any]:
     """One part of a list; `links` has `next` and `prev`."""
-    return {"items": items, "total": total, "page": number, "size": size, **links}
+    about = {"total_is_estimate": True} if estimated else {}
+    return {"items": items, "total": total, **about, "page": number, "size": size, **links}
+
+
+def numbered(
+    request: Request, items: list[dict[str, Any]], total: int, number: int, size: int
+) -> dict[str, Any]:
+    """The `number`th page, from 1, with links to those beside it."""
+    links = {
+        "next": link(request, page=number + 1) if number * size < total else None,
+        "prev": link(request, page=number - 1) if number > 1 else None,
+    }
+    return page(items, total, number, size, links)
 
 
 def link(request: Request, **changed: object) -> str:
@@ -52,24 +97,28 @@ def link(request: Request, **changed: object) -> str:
 
 def plain(value: Any) -> Any:
     """A column's value as JSON."""
-    match value:
-        case datetime():
-            return value.isoformat()
-        case UUID():
-            return str(value)
-        case _:
-            return value
+    written = _WRITTEN.get(type(value))
+    return value if written is None else written(value)
 
 
 def mask_text(text: str, secret_keys: Collection[str]) -> str:
     """`text` with the passwords of its URLs masked, and what is set under a secret key, as in `token: x` or `pw='x'`."""
-    words = "|".join(re.escape(key) for key in sorted(secret_keys))
-    return re.sub(_SETTING.format(words=words), rf"\g<1>{MASK}", masked(text)) if words else masked(text)
+    words, plain_text = "|".join(re.escape(key) for key in sorted(secret_keys)), config.masked(text)
+    return re.sub(_SETTING.format(words=words), rf"\g<1>{MASK}", plain_text) if words else plain_text
 
 
-def _columns(row: ScheduleRow | RunRow) -> dict[str, Any]:
-    return {column.key: getattr(row, column.key) for column in type(row).__mapper__.column_attrs}
+def _columns(row: Base | Row[Any]) -> Mapping[str, Any]:
+    if isinstance(row, Base):
+        return {column.key: getattr(row, column.key) for column in type(row).__mapper__.column_attrs}
+    return dict(zip(row._fields, row, strict=True))
+
+
+def _plain(columns: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: plain(value) for key, value in columns.items() if key not in INTERNAL}
 
 
 def _masked(shape: dict[str, Any], keys: Collection[str], secret_keys: Collection[str]) -> dict[str, Any]:
-    return shape | {key: redact(shape[key], secret_keys) for key in keys}
+    for key in keys:
+        if shape.get(key):
+            shape[key] = redact(shape[key], secret_keys)
+    return shape

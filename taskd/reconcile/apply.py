@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import count
 from typing import TypeVar
 from uuid import UUID
 
@@ -11,19 +10,24 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from taskd.errors import TaskdError
-from taskd.reconcile.plan import Create, Delete, Living, Mark, Move, Plan, Update
+from taskd.reconcile.plan import Create, Delete, Mark, Move, Plan, Update
 from taskd.reconcile.render import before_and_after, plain
 from taskd.schedule.spec import uid_of
+from taskd.source.revision import Revision
 from taskd.source.yamlfile import Declared
-from taskd.store import events, schedules
-from taskd.store.schedules import Origin, declared
-from taskd.store.sources import condition
+from taskd.store import conditions, events, schedules
+from taskd.store.schedules import Origin
 from taskd.store.tables import ScheduleRow
 
 T = TypeVar("T")
 ACTOR = "reconciler"
+TOLD = {
+    conditions.DELETION_HELD: ("deletion_held", "deletion_released"),
+    conditions.CONFLICT: ("conflict", "conflict_ended"),
+    conditions.HEAL_FIGHTING: ("heal_fighting", "heal_settled"),
+}
+"""The events that tell when a condition comes and goes. A broken file is an event of its source."""
 PART = 500  # rows a statement
-STALE = "Stale"
 
 
 class ChangedMeanwhile(TaskdError):
@@ -35,25 +39,19 @@ class Source:
     """The root that a path belongs to, and the revision at which it was read."""
 
     root: str
-    revision: str
-
-
-def load(session: Session) -> list[Living]:
-    """The table as a plan compares it."""
-    return [
-        Living(row.uid, row.name, row.version, row.owner, row.path, row.line, _stale(row), declared(row))
-        for row in session.scalars(schedules.living())
-    ]
+    revision: Revision
 
 
 def apply(
     session: Session, plan: Plan, sources: Mapping[str, Source], secret_keys: Collection[str], now: datetime
 ) -> None:
-    """Write every change of `plan`. `sources` by path of a declaration. Raises ChangedMeanwhile."""
+    """Write every change of `plan`. `sources` by root and by path of a declaration. Raises ChangedMeanwhile."""
     writer = _Writer(session, sources, secret_keys, now, _locked(session, plan))
     writer.create(plan.creates)
     for update in plan.updates:
         writer.update(update)
+    for rename in plan.renames:
+        writer.rename(rename)
     for move in plan.moves:
         writer.move(move)
     for gone in plan.deletes:
@@ -66,8 +64,8 @@ def apply(
 
 def _locked(session: Session, plan: Plan) -> dict[UUID, ScheduleRow]:
     """The rows that the plan touches, locked in one order; raises ChangedMeanwhile if one has moved on."""
-    changes: list[Update | Move | Delete | Mark] = [*plan.updates, *plan.moves, *plan.deletes, *plan.marks]
-    seen = [change.row for change in changes]
+    changes: list[Update | Move | Delete | Mark] = [*plan.updates, *plan.renames, *plan.moves, *plan.deletes]
+    seen = [change.row for change in [*changes, *plan.marks]]
     rows: dict[UUID, ScheduleRow] = {}
     for part in _parts(sorted({row.uid for row in seen}), PART):
         query = (
@@ -83,10 +81,6 @@ def _parts(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (values[start : start + size] for start in range(0, len(values), size))
 
 
-def _stale(row: ScheduleRow) -> str | None:
-    return next((str(found["message"]) for found in row.conditions if found["type"] == STALE), None)
-
-
 @dataclass(frozen=True, slots=True)
 class _Writer:
     session: Session
@@ -98,7 +92,7 @@ class _Writer:
     def create(self, creates: Iterable[Create]) -> None:
         """New names; one that was deleted comes back with its identity, counts and history."""
         for part in _parts([create.declared for create in creates], PART):
-            buried = schedules.tombstones(self.session, [new.spec.name for new in part])
+            buried = schedules.tombstones(self.session, [new.spec.name for new in part], self.now)
             taken = schedules.taken_uids(self.session, [uid_of(new.spec.name) for new in part])
             for new in part:
                 self._create(new, buried.get(new.spec.name), taken)
@@ -109,17 +103,20 @@ class _Writer:
             schedules.revive(self.session, buried, columns, self._origin(new), self.now)
             row = buried
         else:
-            uid = self._free_uid(name) if uid_of(name) in taken else uid_of(name)
+            uid = schedules.free_uid(self.session, name) if uid_of(name) in taken else uid_of(name)
             row = schedules.create(self.session, uid, name, columns, self._origin(new), self.now)
         after = plain(columns, self.secret_keys)
         self._event("restored" if buried else "created", row, after=after, new=new)
 
     def update(self, update: Update) -> None:
         """A changed declaration, or a table that was changed behind the daemon's back."""
-        row, new = self.rows[update.row.uid], update.declared
-        schedules.redeclare(self.session, row, new.spec.columns(), self._origin(new), self.now)
-        before, after = before_and_after(update, self.secret_keys)
-        self._event("healed" if update.drift else "updated", row, before=before, after=after, new=new)
+        kind = "adopted" if update.adopted_by else "healed" if update.drift else "updated"
+        self._redeclare(update, kind, update.adopted_by or ACTOR)
+
+    def rename(self, update: Update) -> None:
+        """Another name for what it replaces, which keeps its identity, cursor, counts, history and overrides."""
+        self.rows[update.row.uid].name = update.declared.spec.name
+        self._redeclare(update, "restored" if update.row.buried else "renamed", ACTOR)
 
     def move(self, move: Move) -> None:
         """Another place in the files: nothing to tell, nothing for dispatchers."""
@@ -127,25 +124,38 @@ class _Writer:
         row.source, row.path, row.line = origin.source, origin.path, origin.line
 
     def delete(self, gone: Delete) -> None:
-        """No file declares it any more."""
+        """No file declares it any more, and where that was held, someone has approved."""
         row = self.rows[gone.row.uid]
         schedules.bury(self.session, row, self.now)
-        self._event("deleted", row, before=plain(gone.row.columns, self.secret_keys))
+        before = plain(gone.row.columns, self.secret_keys)
+        if gone.approval is None:
+            self._event("deleted", row, before=before)
+        else:
+            digest, actor = gone.approval
+            detail = {"approved": digest, "held": gone.why}
+            self._event("deleted", row, before=before, actor=actor, detail=detail)
 
     def mark(self, mark: Mark) -> None:
-        """Its file is broken, or mended."""
+        """A condition comes, goes or says something else."""
         row = self.rows[mark.row.uid]
-        others = [found for found in row.conditions if found["type"] != STALE]
-        stale = [condition(STALE, self.now, mark.message)] if mark.message else []
-        row.conditions = [*others, *stale]
+        conditions.put(row, mark.kind, mark.message, self.now)
+        came, went = mark.message is not None, mark.kind in mark.row.conditions
+        if mark.kind in TOLD and came != went:
+            kind = TOLD[mark.kind][not came]
+            self._event(kind, row, detail={"message": mark.message} if came else None)
+
+    def _redeclare(self, update: Update, kind: str, actor: str) -> None:
+        row, new = self.rows[update.row.uid], update.declared
+        was_paused = row.paused_at is not None
+        change = schedules.revive if update.row.buried else schedules.redeclare
+        change(self.session, row, new.spec.columns(), self._origin(new), self.now)
+        before, after = before_and_after(update, self.secret_keys)
+        self._event(kind, row, before=before, after=after, new=new, actor=actor)
+        if was_paused and row.paused_at is None:
+            self._event("resumed", row, new=new, detail={"reason": "its declaration has changed since"})
 
     def _origin(self, new: Declared) -> Origin:
         return Origin("file", self.sources[new.path].root, new.path, new.line)
-
-    def _free_uid(self, name: str) -> UUID:
-        """The next identity of a name whose own one a schedule of another name today was born with."""
-        uids = (uid_of(f"{name}#{n}") for n in count(2))
-        return next(uid for uid in uids if not schedules.taken_uids(self.session, [uid]))
 
     def _event(
         self,
@@ -155,6 +165,20 @@ class _Writer:
         before: dict[str, object] | None = None,
         after: dict[str, object] | None = None,
         new: Declared | None = None,
+        actor: str = ACTOR,
+        detail: Mapping[str, object] | None = None,
     ) -> None:
-        revision = self.sources[new.path].revision if new else None
-        events.record(self.session, kind, ACTOR, self.now, row, before=before, after=after, revision=revision)
+        source = self.sources.get(new.path if new else row.source or "")
+        revision = source.revision if source else None
+        told = {**((revision and revision.commit) or {}), **(detail or {})}
+        events.record(
+            self.session,
+            kind,
+            actor,
+            self.now,
+            row,
+            before=before,
+            after=after,
+            revision=revision.name if revision else None,
+            detail=told or None,
+        )

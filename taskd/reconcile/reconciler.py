@@ -1,10 +1,12 @@
-"""One pass: read the files, compare them with the table, apply the plan in one transaction, keep the status.
+"""One pass: read the files, compare them with the table, apply the plan, keep the status.
+
+Files are applied whole: a small plan in one transaction, a large one in parts of whole files.
 
 Level, not edge: whoever sees a reason only wakes the reconciler; a pass looks at everything.
 
 fault                                     what happens
 a file is broken or half written          its schedules stay as they were, marked Stale; the others go on
-a root can't be read                      deletions are held; everything else applies
+a root can't be read, or is empty         deletions are held; everything else applies
 a schedule changed between read and apply its version moved: rolled back, compared again
 another process reconciles by now         the fence matches no row: rolled back, stepped down
 the database is away                      the pass fails; tried again with the next poll or event
@@ -13,26 +15,43 @@ the database is away                      the pass fails; tried again with the n
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from functools import partial
+from math import inf
 
 from sqlalchemy.orm import Session
 
-from taskd import clock
-from taskd.errors import Unavailable
-from taskd.reconcile.apply import ChangedMeanwhile, Source, apply, load
-from taskd.reconcile.plan import Plan, compare
+from taskd import clock, garbage
+from taskd.config.models import PruneGuard
+from taskd.errors import NotAllowed, Unavailable
+from taskd.reconcile import status, table
+from taskd.reconcile.apply import ChangedMeanwhile, Source, apply
+from taskd.reconcile.courtesy import RightOfWay
+from taskd.reconcile.parts import in_parts
+from taskd.reconcile.plan import Approval, Plan, approved, compare
+from taskd.reconcile.readings import renaming, roots_of, sources_of
 from taskd.reconcile.render import lines
+from taskd.reconcile.table import Snapshot
 from taskd.source.tree import Tree, TreeReading
-from taskd.source.yamlfile import FileReading
 from taskd.store import sources
 from taskd.store.database import Database
-from taskd.store.sources import FileState, condition
+from taskd.store.seal import seal
 
+LONGEST_BREATH = 0.05  # seconds between two parts of a large plan
 _LEVELS = {"error": logging.ERROR, "warning": logging.WARNING}
 log = logging.getLogger("taskd.reconcile")
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What an operator allows in one pass, beside what any pass does: held deletions by digest, an adoption by name."""
+
+    actor: str
+    digest: str | None = None
+    adopt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +60,13 @@ class Pass:
 
     plan: Plan
     readings: tuple[TreeReading, ...]
+
+
+class _Stopped(Unavailable):
+    """The process ends between two parts of a large plan; the next one goes on."""
+
+    def __init__(self) -> None:
+        super().__init__("taskd is stopping: the rest of the files is applied at its next start")
 
 
 class Reconciler:
@@ -58,14 +84,20 @@ class Reconciler:
         fence: Callable[[Session], None],
         changed: Callable[[], None],
         secret_keys: frozenset[str] = frozenset(),
+        guard: PruneGuard | None = None,
+        way: RightOfWay | None = None,
     ) -> None:
         self._database, self._trees, self._poll = database, trees, poll
-        self._fence, self._changed, self._secret_keys = fence, changed, secret_keys
+        self._fence, self._changed, self._secret_keys, self._guard = fence, changed, secret_keys, guard
+        self._way = way or RightOfWay(lambda: inf)
         self._awake = asyncio.Event()
         self._one_at_a_time = threading.Lock()
-        self._recorded: object = None
+        self._begun = 0
+        self._stop: asyncio.Event | None = None
+        self._memory = _Memory()
         self._told: frozenset[str] = frozenset()
         self.passed_once = asyncio.Event()
+        self.last_success: datetime | None = None
 
     def wake(self) -> None:
         """There may be something to do. For the daemon's own loop."""
@@ -73,11 +105,14 @@ class Reconciler:
 
     async def run(self, stop: asyncio.Event) -> None:
         """A pass at the start, then one for each wake-up and each poll, until `stop`. Raises LeaseLost."""
+        self._stop = stop
         while not stop.is_set():
             self._awake.clear()
             try:
                 await asyncio.to_thread(self.one_pass)
                 self.passed_once.set()
+            except _Stopped as ending:
+                log.info("%s", ending)
             except Unavailable as error:
                 log.warning("%s; trying again", error)
             waiting = [asyncio.ensure_future(event.wait()) for event in (stop, self._awake)]
@@ -85,56 +120,138 @@ class Reconciler:
             for future in waiting:
                 future.cancel()
 
-    def one_pass(self) -> Pass:
-        """Read, compare, apply. Raises LeaseLost, Unavailable."""
+    def pass_from_now(self) -> Pass:
+        """A pass that begins after this call: one for all who ask while another is under way. Raises like one_pass."""
+        begun = self._begun
         with self._one_at_a_time:
-            readings = tuple(tree.read() for tree in self._trees)
-            while True:
-                plan = self._compare(readings)
-                try:
-                    self._apply(plan, readings, clock.now())
-                except ChangedMeanwhile:
-                    log.info("a schedule changed during the pass: comparing again")
-                else:
-                    break
-            self._tell(plan, readings)
-            return Pass(plan, readings)
+            last = self._memory.last
+            return last if last is not None and self._begun > begun else self._counted_pass()
+
+    def one_pass(self, consent: Consent | None = None) -> Pass:
+        """Read, compare, apply. Raises LeaseLost, Unavailable, and NotAllowed for a consent that fits nothing."""
+        with self._one_at_a_time:
+            return self._counted_pass(consent)
 
     def preview(self) -> Plan:
         """The plan that a pass would apply now."""
         with self._one_at_a_time:
-            return self._compare(tuple(tree.read() for tree in self._trees))
+            memory = self._memory
+            snapshot = self._database.read(partial(table.look, last=memory.snapshot))
+            if snapshot is not memory.snapshot:
+                self._memory = replace(memory, snapshot=snapshot, last=None)
+            return self._compare(self._read(), snapshot)
 
-    def _compare(self, readings: Sequence[TreeReading]) -> Plan:
+    def _counted_pass(self, consent: Consent | None = None) -> Pass:
+        self._begun += 1
+        with garbage.without_full_collections():
+            made = self._one_pass(consent)
+        self.last_success = clock.now()
+        return made
+
+    def _one_pass(self, consent: Consent | None) -> Pass:
+        began = clock.monotonic()
+        memory, self._memory = self._memory, _Memory()  # after a failure nothing is taken for granted
+        readings = self._read()
+        while True:
+            snapshot = self._database.read(partial(table.look, last=memory.snapshot))
+            if consent is None and (same := memory.settled(readings, snapshot)) is not None:
+                self._memory = memory
+                return same
+            plan = self._compare(readings, snapshot, consent)
+            try:
+                self._memory = self._apply(plan, readings, snapshot, memory, began)
+            except ChangedMeanwhile:
+                log.info("a schedule changed during the pass: comparing again")
+            else:
+                break
+        self._tell(plan, readings)
+        return Pass(plan, readings)
+
+    def _read(self) -> tuple[TreeReading, ...]:
+        """All trees; what a file that is broken at the first reading last held comes from the database."""
+        readings = []
+        for tree in self._trees:
+            reading = tree.read()
+            if forgotten := tree.without_memory(reading):
+                good = partial(sources.last_good, root=tree.root, paths=forgotten)
+                tree.remember(self._database.read(good))
+                reading = tree.read()
+            readings.append(reading)
+        return tuple(readings)
+
+    def _compare(
+        self, readings: Sequence[TreeReading], snapshot: Snapshot, consent: Consent | None = None
+    ) -> Plan:
         files = [file for reading in readings for file in reading.files.values()]
-        unreadable = any(reading.error for reading in readings)
-        return compare(files, self._database.read(load), unreadable=unreadable)
+        rows = self._database.read(
+            lambda session: table.with_past(session, snapshot, renaming(files), clock.now())
+        )
+        adopted = {consent.adopt: consent.actor} if consent and consent.adopt else {}
+        plan = compare(files, rows, roots=roots_of(readings), guard=self._guard, adopted=adopted)
+        return _consented(plan, consent) if consent else plan
 
-    def _apply(self, plan: Plan, readings: Sequence[TreeReading], now: datetime) -> None:
-        """One transaction; none where the tree and the table are as the last pass left them."""
-        state = [(reading.root, reading.revision, reading.error, plan.conflicts) for reading in readings]
-        if not plan.writes and state == self._recorded:
-            return
+    def _apply(
+        self,
+        plan: Plan,
+        readings: tuple[TreeReading, ...],
+        snapshot: Snapshot,
+        memory: "_Memory",
+        began: float,
+    ) -> "_Memory":
+        """One transaction, or a few for a large plan; none where trees and table are as the last pass left them."""
+        this = Pass(plan, readings)
+        state = _state(readings, plan)
+        if not plan.writes and state == memory.recorded:
+            return _Memory(state, snapshot, memory.known, this)
+        now, names, where = clock.now(), table.names_in(plan), sources_of(readings)
+        *parts, rest = in_parts(plan)
+        few = not parts and len(names) <= table.MOST_KEPT
+        took = 0.0
+        for part in parts:
+            self._way.give(took)
+            took = self._apply_part(part, where, now)
+            if self._stop is not None and self._stop.is_set():
+                raise _Stopped
 
-        def write(session: Session) -> None:
-            apply(session, plan, _sources(readings), self._secret_keys, now)
-            for reading in readings:
-                _record(session, reading, plan, now)
+        self._way.give(took)
+
+        def write(session: Session) -> tuple[Snapshot | None, status.Known]:
+            before = seal(session, names) if few else None
+            apply(session, rest, where, self._secret_keys, now)
+            seconds = clock.monotonic() - began
+            known = status.record(session, readings, plan, memory.known, now, seconds)
             self._fence(session)
+            return table.written(session, snapshot, names, before) if before is not None else None, known
 
-        self._database.write(write)
-        self._recorded = state
+        after, known = self._database.write(write)
         if plan.changes:
             self._changed()
+        return _Memory(state, after, known, this)
+
+    def _apply_part(self, part: Plan, where: Mapping[str, Source], now: datetime) -> float:
+        """How many seconds it took."""
+
+        def write(session: Session) -> None:
+            apply(session, part, where, self._secret_keys, now)
+            self._fence(session)
+
+        began = clock.monotonic()
+        self._database.write(write)
+        took = clock.monotonic() - began
+        # On SQLite one writes at a time, and who waits only looks now and then.
+        time.sleep(min(took, LONGEST_BREATH))
+        return took
 
     def _tell(self, plan: Plan, readings: Sequence[TreeReading]) -> None:
         """One log line a change, and one a problem when it is new."""
-        for line in lines(plan, self._secret_keys):
+        for line in (line for line in lines(plan, self._secret_keys) if line.kind != "hold"):
             log.info("%s %s: %s", line.kind, line.name, line.detail)
         problems: dict[str, int] = {str(problem): _LEVELS[problem.severity] for problem in plan.problems}
         problems |= {str(conflict): logging.ERROR for conflict in plan.conflicts}
         unread = [reading.error for reading in readings if reading.error]
         problems |= {f"{error}: nothing is deleted until it can be read": logging.ERROR for error in unread}
+        if plan.holding:
+            problems[plan.holding] = logging.WARNING
         for problem, level in problems.items():
             if problem not in self._told:
                 log.log(level, "%s", problem)
@@ -143,29 +260,30 @@ class Reconciler:
         self._told = frozenset(problems)
 
 
-def _sources(readings: Sequence[TreeReading]) -> dict[str, Source]:
-    return {path: Source(reading.root, reading.revision) for reading in readings for path in reading.files}
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """What the last pass left behind, so that the next one needn't find it out again."""
+
+    recorded: object = None
+    snapshot: Snapshot | None = None
+    known: status.Known = field(default_factory=dict)
+    last: Pass | None = None
+
+    def settled(self, readings: Sequence[TreeReading], snapshot: Snapshot) -> Pass | None:
+        """The last pass, if it had nothing to write and neither a file nor a row has changed since."""
+        last = self.last
+        if last is None or last.plan.writes or snapshot is not self.snapshot:
+            return None
+        return last if self.recorded == _state(readings, last.plan) else None
 
 
-def _record(session: Session, reading: TreeReading, plan: Plan, now: datetime) -> None:
-    """The status of one source after this pass."""
-    errors = [str(problem) for problem in plan.errors if problem.path in reading.files]
-    conditions = [condition("Unreadable", now, reading.error)] if reading.error else []
-    conditions += [condition("Stale", now, error) for error in errors]
-    outcome: dict[str, Any] = {
-        "at": now.isoformat(),
-        "revision": reading.revision,
-        "created": len(plan.creates),
-        "updated": len(plan.updates),
-        "deleted": len(plan.deletes),
-        "held": len(plan.held),
-        "errors": len(errors),
-    }
-    files = {path: _file_state(file) for path, file in reading.files.items()}
-    sources.save(session, reading.root, reading.revision, files, conditions, outcome)
+def _state(readings: Sequence[TreeReading], plan: Plan) -> object:
+    """What the status is made of: recorded again where it is another."""
+    read = [(reading.root, reading.digest, reading.revision, reading.error) for reading in readings]
+    return read, plan.conflicts, plan.digest
 
 
-def _file_state(file: FileReading) -> FileState:
-    error = next((str(problem) for problem in file.problems if problem.severity == "error"), None)
-    good = None if error else [new.spec.model_dump(mode="json") for new in file.schedules]
-    return FileState(file.digest, good, error)
+def _consented(plan: Plan, consent: Consent) -> Plan:
+    if consent.adopt and not any(update.adopted_by for update in plan.updates):
+        raise NotAllowed(f"no file declares {consent.adopt!r}: put it into one, `taskd export` writes it so")
+    return approved(plan, Approval(consent.digest, consent.actor)) if consent.digest else plan

@@ -82,8 +82,8 @@ def validate(expression: str, day_match: DayMatch = "or", *, day_match_given: bo
     takes both, others take either, and who wrote it meant one of them.
     """
     parse(expression, day_match)
-    *_, date, _month, weekday = _split(expression)
-    if not day_match_given and "*" not in (date, weekday) and "*" in (date[0], weekday[0]):
+    if not day_match_given and needs_day_match(expression):
+        *_, date, _month, weekday = _split(expression)
         field = _DATE if date[0] == "*" else _WEEKDAY
         problem = (
             f"{date!r} in the day-of-month field with {weekday!r} in the day-of-week field is read differently by "
@@ -92,10 +92,17 @@ def validate(expression: str, day_match: DayMatch = "or", *, day_match_given: bo
         raise InvalidCrontab(expression, problem, field.name)
 
 
+def needs_day_match(expression: str) -> bool:
+    """Whether a valid crontab would be refused without `day_match`; what its H becomes makes no difference."""
+    *_, date, _month, weekday = _split(expression)
+    return "*" not in (date, weekday) and "*" in (date[0], weekday[0])
+
+
 def is_wildcard(expression: str) -> bool:
     """Whether it follows the clock through both passes of a repeated hour: minute or hour begins with `*`.
 
-    The rule is Debian's: cron(8), on jobs that run "at a specific time" and jobs that don't.
+    The rule is Debian's: cron(8), on jobs that run "at a specific time" and jobs that don't. What its H becomes makes
+    no difference.
     """
     _second, minute, hour, *_ = _split(expression)
     return minute.startswith("*") or hour.startswith("*")

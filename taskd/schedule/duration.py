@@ -12,6 +12,10 @@ _SHORT = re.compile(r"(?:(\d{1,10})d)?(?:(\d{1,10})h)?(?:(\d{1,10})m)?(?:(\d{1,1
 _ISO_8601 = re.compile(
     r"P(?:(\d{1,10})D)?(?:T(?:(\d{1,10})H)?(?:(\d{1,10})M)?(?:(\d{1,10})S)?)?", re.ASCII | re.IGNORECASE
 )
+_N = "[0-9]{1,10}"
+WRITTEN_DURATION = f"^(?=.)({_N}d)?({_N}h)?({_N}m)?({_N}s)?$|^[Pp](?=.)({_N}[Dd])?([Tt](?=.)({_N}[Hh])?({_N}[Mm])?({_N}[Ss])?)?$"
+"""How `seconds_of` reads durations, for programs that know no flags of regular expressions."""
+
 _SECONDS_EACH = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
 

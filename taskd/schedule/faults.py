@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from taskd.schedule.policy_fields import PARTS
-from taskd.schedule.spec import NOT_SUPPORTED_YET, NotOneTrigger, declared_keys
+from taskd.schedule.spec import NotOneTrigger, declared_keys
 
 MOST = 1000
 """Nobody reads more faults of one declaration than this; the bound keeps a hostile one cheap."""
@@ -101,8 +101,6 @@ def _unknown(loc: tuple[str | int, ...]) -> str:
 
 def unknown_key(key: str, known: Iterable[str] = _KEYS) -> str:
     """Why `key` is refused, with the nearest right one."""
-    if key in NOT_SUPPORTED_YET:
-        return "is not supported yet: take it out"
     if key in _SAME_AS:
         return f"means the same as {_SAME_AS[key]}: keep one of them"
     return f"unknown key{did_you_mean(key, known)}"

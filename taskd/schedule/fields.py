@@ -12,12 +12,20 @@ from typing import Annotated, Any
 from unicodedata import normalize
 from uuid import UUID, uuid5
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from taskd.errors import InvalidSchedule
-from taskd.schedule.crontab import InvalidCrontab, resolve_hash, validate
-from taskd.schedule.duration import seconds_of
+from taskd.schedule.crontab import resolve_hash, validate
+from taskd.schedule.duration import LONGEST, WRITTEN_DURATION, seconds_of
 from taskd.schedule.json_value import flaws
 from taskd.schedule.zones import instant_of, zone
 
@@ -61,10 +69,20 @@ def _word(text: str) -> str:
     return text
 
 
+def _of_another(name: str, info: ValidationInfo) -> str:
+    if name == info.data.get("name"):
+        raise InvalidSchedule("is the schedule's own name: take it out")
+    return name
+
+
 def _label(key: str) -> str:
     if not 1 <= len(key) <= 63 or not key.isprintable() or ":" in key:
         raise InvalidSchedule("a label's key is 1 to 63 printable characters without ':'")
     return key
+
+
+def _delay(value: object) -> int:
+    return 0 if value == "0s" or (type(value) is int and value == 0) else seconds_of(value)
 
 
 def _json(value: object) -> object:
@@ -84,15 +102,6 @@ def _crontab(text: str, info: ValidationInfo) -> str:
     hashed = resolve_hash(expression, str(uid_of(info.data.get("name", ""))))
     validate(hashed, match or "or", day_match_given=match is not None)
     return expression
-
-
-def needs_day_match(crontab: str) -> bool:
-    """Whether a valid crontab would be refused without `day_match`."""
-    try:
-        validate(resolve_hash(crontab, ""))
-    except InvalidCrontab:
-        return True
-    return False
 
 
 @lru_cache(maxsize=1024)  # naming the nearest zone takes milliseconds, and a wrong one tends to be repeated
@@ -142,17 +151,45 @@ def _below_hard_limit(soft: int | None, info: ValidationInfo) -> int | None:
     return soft
 
 
-Name = Annotated[str, AfterValidator(_name)]
-Word = Annotated[str, AfterValidator(_word)]
-Timezone = Annotated[str, AfterValidator(_timezone)]
-CrontabText = Annotated[str, AfterValidator(_crontab)]
-Seconds = Annotated[int, BeforeValidator(seconds_of)]
+def _drawn(**schema: object) -> WithJsonSchema:
+    """What editors are told of a type: all that its validator takes, and as little else as a JSON Schema can say."""
+    return WithJsonSchema(schema)
+
+
+_DURATION = {"type": "string", "pattern": WRITTEN_DURATION}
+_WRITTEN = f"^{_DATETIME.pattern}$"
+
+Name = Annotated[
+    str,
+    AfterValidator(_name),
+    _drawn(type="string", pattern=r"^(?!\s|all$|\.{1,2}$|[0-9]+$)[^/]{1,128}$"),
+]
+OtherName = Annotated[Name, AfterValidator(_of_another)]
+Word = Annotated[str, AfterValidator(_word), _drawn(type="string", minLength=1, maxLength=255)]
+Timezone = Annotated[str, AfterValidator(_timezone), _drawn(type="string", minLength=1, maxLength=64)]
+CrontabText = Annotated[
+    str,
+    AfterValidator(_crontab),
+    _drawn(type="string", pattern=r"^\s*(@[A-Za-z]+|\S+(\s+\S+){4,5})\s*$"),
+]
+Seconds = Annotated[
+    int,
+    BeforeValidator(seconds_of),
+    _drawn(anyOf=[_DURATION, {"type": "integer", "minimum": 1, "maximum": LONGEST}]),
+]
+Delay = Annotated[
+    int,
+    BeforeValidator(_delay),
+    _drawn(anyOf=[_DURATION, {"type": "integer", "minimum": 0, "maximum": LONGEST}]),
+]
 SoftLimit = Annotated[Seconds | None, AfterValidator(_below_hard_limit)]
-Instant = Annotated[datetime, BeforeValidator(_instant)]
+Instant = Annotated[datetime, BeforeValidator(_instant), _drawn(type="string", pattern=_WRITTEN)]
 End = Annotated[Instant | None, AfterValidator(_after_start)]
 Text = Annotated[str, BeforeValidator(_json)]
 JsonList = Annotated[list[Any], BeforeValidator(_json)]
 JsonMap = Annotated[dict[str, Any], BeforeValidator(_json)]
-LabelKey = Annotated[str, AfterValidator(_label)]
+LabelKey = Annotated[
+    str, AfterValidator(_label), _drawn(type="string", minLength=1, maxLength=63, **{"not": {"pattern": ":"}})
+]
 Priority = Annotated[int, Field(ge=0, le=255)]
 Count = Annotated[int, Field(ge=0, le=2**31 - 1)]

@@ -1,7 +1,8 @@
 """Overlap: what becomes of a fire while earlier runs of its schedule are still active.
 
 Active     from its decision until a final status, unless its lease has run out or it is held itself. The lease
-           begins at the worker's claim and lasts `lease_of`; a run past it is stale and blocks nothing
+           begins at the worker's claim and lasts `lease_of`; a run past it is stale and blocks nothing. While a run
+           waits for its next attempt no worker has it, and no lease runs
 
 policy     while `max_active` runs are active
 allow      it fires
@@ -43,7 +44,7 @@ class Overlap:
 class Active:
     """A run without a final status.
 
-    `claimed_at`: when a worker last took it; `held`: it waits for room itself; `scheduled_for`: None for a manual one.
+    `claimed_at`: when the worker that has it took it; `held`: it waits for room itself; `scheduled_for`: None for a manual one.
     """
 
     run_id: int

@@ -103,6 +103,17 @@ class Pattern:
         opening, closing = self._count_days(first, first + 1), self._count_days(last, last + 1)
         return days * self._per_day - opening * self._rank(since) + closing * self._rank(until)
 
+    def marks(self, low: int, high: int) -> int:
+        """The matching readings in [low, high) as bits: bit n stands for low + n. For weeks, not for years."""
+        if high <= low:
+            return 0
+        first, last, of_a_day, marks = low // DAY, (high - 1) // DAY, self._marks_of_a_day(), 0
+        day = self._day_from(first, last)
+        while day is not None and day <= last:
+            marks |= of_a_day << (day - first) * DAY
+            day = self._day_from(day + 1, last)
+        return marks >> (low - first * DAY) & ((1 << (high - low)) - 1)
+
     def ever_matches(self) -> bool:
         """Whether any day matches: 28 years between two skipped leap years show every kind of year."""
         since, until = (date(year, 1, 1).toordinal() - _EPOCH for year in (2000, 2028))
@@ -111,6 +122,11 @@ class Pattern:
     @property
     def _per_day(self) -> int:
         return len(self.hours) * len(self.minutes) * len(self.seconds)
+
+    def _marks_of_a_day(self) -> int:
+        of_a_minute = sum(1 << second for second in self.seconds)
+        of_an_hour = sum(of_a_minute << minute * 60 for minute in self.minutes)
+        return sum(of_an_hour << hour * 3600 for hour in self.hours)
 
     def _rank(self, time: int) -> int:
         """How many matches a matching day has before `time` (seconds since its midnight, up to DAY)."""

@@ -10,14 +10,14 @@ from typing import Annotated, Any, get_type_hints
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationInfo
 
 from taskd.errors import InvalidSchedule
-from taskd.schedule.crontab import parse, resolve_hash
-from taskd.schedule.duration import seconds_of
-from taskd.schedule.overlap import Overlap
-from taskd.schedule.policy import Catchup
+from taskd.schedule.crontab import is_wildcard
+from taskd.schedule.overlap import Overlap, OverlapPolicy
+from taskd.schedule.policy import Catchup, CatchupPolicy
+from taskd.schedule.retry import Retry
 from taskd.schedule.rules import by_class
 from taskd.schedule.trigger import Dst
 
-PARTS = {"catchup": Catchup, "overlap": Overlap, "dst": Dst}
+PARTS = {"catchup": Catchup, "overlap": Overlap, "dst": Dst, "retry": Retry}
 """Keys whose values are maps of their own."""
 
 
@@ -50,10 +50,6 @@ def _meaningful_overlap(overlap: Overlap) -> Overlap:
     return overlap
 
 
-def _delay(value: object) -> int:
-    return 0 if value == "0s" or (type(value) is int and value == 0) else seconds_of(value)
-
-
 def for_crontabs(value: Any, info: ValidationInfo) -> Any:
     """Refuses a key that means nothing for other triggers."""
     if value and info.data.get("schedule_type", "crontab") != "crontab":
@@ -61,12 +57,19 @@ def for_crontabs(value: Any, info: ValidationInfo) -> Any:
     return value
 
 
-CatchupKey = Annotated[Catchup, BeforeValidator(_word_or_map(Catchup)), AfterValidator(_meaningful_catchup)]
-OverlapKey = Annotated[Overlap, BeforeValidator(_word_or_map(Overlap)), AfterValidator(_meaningful_overlap)]
+CatchupKey = Annotated[
+    Catchup,
+    BeforeValidator(_word_or_map(Catchup), json_schema_input_type=CatchupPolicy | Catchup),
+    AfterValidator(_meaningful_catchup),
+]
+OverlapKey = Annotated[
+    Overlap,
+    BeforeValidator(_word_or_map(Overlap), json_schema_input_type=OverlapPolicy | Overlap),
+    AfterValidator(_meaningful_overlap),
+]
 DstKey = Annotated[
     Dst | None, BeforeValidator(TypeAdapter(Dst).validate_python), AfterValidator(for_crontabs)
 ]
-Delay = Annotated[int, BeforeValidator(_delay)]
 Failures = Annotated[int, Field(ge=1, le=100)]
 
 
@@ -80,7 +83,7 @@ def differing_dst(dst: Dst | None, crontab: str | None) -> dict[str, Any]:
     """What `dst` says beyond the class of a valid crontab."""
     if dst is None or crontab is None:
         return {}
-    said = differing(dst, by_class(parse(resolve_hash(crontab, ""), "or")))
+    said = differing(dst, by_class(wildcard=is_wildcard(crontab)))
     return {name: part for name, part in said.items() if part is not None}
 
 

@@ -42,15 +42,15 @@ class Rules(NamedTuple):
         )
 
 
-def by_class(pattern: Pattern) -> Dst:
+def by_class(*, wildcard: bool) -> Dst:
     """What a crontab does that says nothing about it."""
-    return Dst("skip", "both") if pattern.wildcard else Dst("run_after", "first")
+    return Dst("skip", "both") if wildcard else Dst("run_after", "first")
 
 
 @lru_cache(maxsize=16384)
 def rules_of(trigger: Crontab) -> Rules:
     pattern = parse(trigger.expression, trigger.day_match)
     zone(trigger.timezone)
-    default = by_class(pattern)
+    default = by_class(wildcard=pattern.wildcard)
     gap, overlap = trigger.dst.gap or default.gap, trigger.dst.overlap or default.overlap
     return Rules(pattern, trigger.timezone, gap == "run_after", overlap == "both")

@@ -6,7 +6,7 @@ Everything that is wrong with a declaration is found in one validation; `faults.
 import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -21,30 +21,30 @@ from pydantic import (
 )
 
 from taskd.errors import InvalidSchedule
-from taskd.schedule.crontab import resolve_hash
+from taskd.schedule.crontab import needs_day_match, resolve_hash
 from taskd.schedule.fields import (
     Count,
     CrontabText,
+    Delay,
     End,
     Instant,
     JsonList,
     JsonMap,
     LabelKey,
     Name,
+    OtherName,
     Priority,
     Seconds,
     SoftLimit,
     Text,
     Timezone,
     Word,
-    needs_day_match,
     uid_of,
 )
 from taskd.schedule.overlap import Overlap
 from taskd.schedule.policy import Catchup
 from taskd.schedule.policy_fields import (
     CatchupKey,
-    Delay,
     DstKey,
     Failures,
     OverlapKey,
@@ -52,10 +52,10 @@ from taskd.schedule.policy_fields import (
     differing_dst,
     for_crontabs,
 )
+from taskd.schedule.retry import RetryKey
 from taskd.schedule.trigger import Crontab, Date, DayMatch, Dst, Interval, Trigger
 
 __all__ = [
-    "NOT_SUPPORTED_YET",
     "NotOneTrigger",
     "ScheduleSpec",
     "ScheduleType",
@@ -66,9 +66,6 @@ __all__ = [
 ]
 
 ScheduleType = Literal["crontab", "interval", "date"]
-
-NOT_SUPPORTED_YET = frozenset({"retry", "replaces"})
-"""Keys of the format that this version refuses; a key leaves this list when its feature arrives."""
 
 _TRIGGER_KEYS = {
     "crontab": "crontab",
@@ -85,6 +82,7 @@ _OPTIONS = (
     "expires",
     "time_limit",
     "soft_time_limit",
+    "retry",
 )
 _POLICY = ("day_match", "catchup", "overlap", "jitter", "dst", "pause_after_failures")
 
@@ -155,6 +153,8 @@ class ScheduleSpec(BaseModel):
     expires: Seconds | None = None
     time_limit: Seconds | None = None
     soft_time_limit: SoftLimit = None
+    retry: RetryKey | None = None
+    replaces: OtherName | None = None
     labels: dict[LabelKey, Word] = {}
 
     @classmethod
@@ -176,11 +176,20 @@ class ScheduleSpec(BaseModel):
         return keys | {"schedule_type": _kind(keys)}
 
     def columns(self) -> dict[str, Any]:
-        """The declared columns of `task_scheduler`, with `fingerprint`: equal for equal declarations."""
+        """The declared columns of `task_scheduler`, with `fingerprint`: equal for equal declarations.
+
+        The same dict each time, not to be changed: every pass compares it with the table.
+        """
+        return self._columns
+
+    @cached_property
+    def _columns(self) -> dict[str, Any]:
         columns = self.model_dump(include=_PLAIN_COLUMNS)
         columns["options"] = {
             key: value for key in _OPTIONS if (value := getattr(self, key)) not in (None, {})
         }
+        if self.retry is not None:
+            columns["options"]["retry"] = self.retry.column()
         columns["policy"] = self._policy()
         return columns | {"fingerprint": _fingerprint(columns)}
 
@@ -200,7 +209,7 @@ class ScheduleSpec(BaseModel):
 
     @property
     def fingerprint(self) -> str:
-        """64 hex digits over the normalised declaration, name apart."""
+        """64 hex digits over the normalised declaration, `name` and `replaces` apart."""
         fingerprint: str = self.columns()["fingerprint"]
         return fingerprint
 
@@ -210,7 +219,7 @@ class ScheduleSpec(BaseModel):
         return trigger_of({**self.columns(), "uid": uid_of(self.name)})
 
 
-_PLAIN_COLUMNS = set(ScheduleSpec.model_fields) - {"name", *_POLICY, *_OPTIONS}
+_PLAIN_COLUMNS = set(ScheduleSpec.model_fields) - {"name", "replaces", *_POLICY, *_OPTIONS}
 
 
 def declared_keys() -> Iterator[str]:

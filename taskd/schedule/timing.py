@@ -1,6 +1,6 @@
 """When a trigger is due: the first occurrence after an instant, the last one until it, and how many between.
 
-Questions    next_after, last_until, count_between; occurrences and upcoming iterate the first
+Questions    next_after, last_until, count_between, marks_between; occurrences and upcoming iterate the first
 Instants     aware; compared in UTC, to the microsecond. Crontabs occur on whole seconds
 Invariant    next_after(t) > t, and it never goes back as t goes forward, on both passes of a repeated hour
 """
@@ -52,6 +52,22 @@ def count_between(trigger: Trigger, after: datetime, until: datetime) -> int:
             return int(after < at <= until)
 
 
+def marks_between(trigger: Trigger, after: datetime, until: datetime) -> int:
+    """The occurrences in (after, until] as bits: bit n stands for the second that begins n seconds after that of `after`.
+
+    Two triggers are compared by & and ~, however often they are due; a week takes 75 kB, whatever is in it. All
+    occurrences of a trigger have the same fraction of a second; where two triggers' differ, no bit of one is the other's.
+    """
+    base = _floor(after)
+    if isinstance(trigger, Crontab):
+        return _marks(rules_of(trigger), base + 1, _floor(until) + 1) << 1
+    first, count = next_after(trigger, after), count_between(trigger, after, until)
+    if first is None or not count:
+        return 0
+    step = trigger.seconds if isinstance(trigger, Interval) else 1
+    return _every(step, count) << _floor(first) - base
+
+
 def occurrences(trigger: Trigger, after: datetime) -> Iterator[datetime]:
     """All occurrences strictly after `after`, in order."""
     due = next_after(trigger, after)
@@ -93,15 +109,16 @@ def _next_after(trigger: Crontab, instant: int) -> int | None:
         stretch = stretch_at(rules.timezone, since)
         if since == stretch.start and rules.lands(stretch):
             return since
-        reading = rules.pattern.at_or_after(rules.readings_from(stretch, since))
+        shown = rules.readings_from(stretch, since)
+        reading = rules.pattern.at_or_after(shown)
         if reading is None:
             return None
         if reading - stretch.offset < stretch.end:
             return _within_time(reading - stretch.offset)
         # Nothing more here. No clock shift is longer than a day: where no match is within a day before `since`,
         # no later instant up to a day before `reading` can show one, and sparse expressions leap over years.
-        far = rules.pattern.at_or_after(since + stretch.offset - DAY) == reading
-        since = max(stretch.end, reading - DAY) if far else stretch.end
+        near = rules.pattern.count(since + stretch.offset - DAY, shown)
+        since = stretch.end if near else max(stretch.end, reading - DAY)
     return None
 
 
@@ -111,16 +128,26 @@ def _last_until(trigger: Crontab, instant: int) -> int | None:
     until = min(instant, LAST)
     while until >= FIRST:
         stretch = stretch_at(rules.timezone, until)
-        reading = rules.pattern.at_or_before(until + stretch.offset)
+        shown = until + stretch.offset
+        reading = rules.pattern.at_or_before(shown)
         if reading is not None and reading >= rules.readings_from(stretch, stretch.start):
             return _within_time(reading - stretch.offset)
         if rules.lands(stretch):
             return stretch.start
         if reading is None:
             return None
-        far = rules.pattern.at_or_before(until + stretch.offset + DAY) == reading
-        until = min(stretch.start - 1, reading + DAY) if far else stretch.start - 1
+        near = rules.pattern.count(shown + 1, shown + DAY + 1)
+        until = stretch.start - 1 if near else min(stretch.start - 1, reading + DAY)
     return None
+
+
+def _every(step: int, count: int) -> int:
+    """`count` bits, `step` apart."""
+    marks, known = 1, 1
+    while known < count:
+        marks |= marks << known * step
+        known *= 2
+    return marks & ((1 << (count - 1) * step + 1) - 1)
 
 
 def _within_time(second: int) -> int | None:
@@ -137,3 +164,15 @@ def _count(rules: Rules, start: int, end: int) -> int:
             opens = low + stretch.offset
             count += not rules.pattern.count(opens, opens + 1)
     return count
+
+
+def _marks(rules: Rules, start: int, end: int) -> int:
+    """Occurrences in [start, end) as bits from `start` on; the rules are those of `_count`."""
+    marks = 0
+    for stretch in stretches_between(rules.timezone, start, end):
+        low, high = max(start, stretch.start), min(end, stretch.end)
+        since = rules.readings_from(stretch, low)
+        marks |= rules.pattern.marks(since, high + stretch.offset) << since - stretch.offset - start
+        if low == stretch.start and rules.lands(stretch):
+            marks |= 1 << low - start
+    return marks

@@ -236,5 +236,7 @@ def _outcome(run: Run) -> str:
             told = "waits for its next attempt"
         case status:
             told = f"ended {status}" + (f" after {run.runtime:.3g} s" if run.runtime is not None else "")
+            if "retried_by" in run.detail:
+                told += f", and was run again as {run.detail['retried_by']}"
     waited = run.started_at - run.decided_at if run.started_at else timedelta()
     return f"started {span_shown(waited)} later, {told}" if waited > ON_TIME else told

@@ -3,7 +3,10 @@
 from datetime import UTC, datetime, timedelta
 from difflib import get_close_matches
 from functools import cache
-from zoneinfo import ZoneInfo, available_timezones
+from importlib.metadata import version
+from pathlib import Path
+from string import ascii_lowercase
+from zoneinfo import TZPATH, ZoneInfo, available_timezones
 
 from taskd.errors import InvalidSchedule
 
@@ -37,6 +40,18 @@ class AmbiguousTime(InvalidSchedule):
 @cache
 def _names() -> frozenset[str]:
     return frozenset(available_timezones())
+
+
+@cache
+def tzdata_version() -> str | None:
+    """The release of the IANA database that zones are taken from, such as "2025b"; None where it doesn't tell."""
+    for folder in map(Path, TZPATH):
+        if (folder / "UTC").exists():  # the system's goes before the package's
+            told = folder / "tzdata.zi"
+            first = told.read_text().partition("\n")[0] if told.exists() else ""
+            return first.removeprefix("# version ") or None
+    year, _, release = version("tzdata").partition(".")  # 2025.2 is 2025b
+    return year + ascii_lowercase[int(release.partition(".")[0]) - 1]
 
 
 @cache

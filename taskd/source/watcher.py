@@ -14,8 +14,8 @@ from pathlib import Path
 
 from watchfiles import awatch
 
-_GATHER_MS = 400
-"""A burst of events is one wake-up, at the latest after this time."""
+QUIET_MS, GATHER_MS = 100, 2000
+"""A burst of events is one wake-up, once it has been quiet so long; a long one is one every so often."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,7 +68,8 @@ class Watcher:
         events = awatch(
             *watched,
             watch_filter=None if recursive else lambda _, path: Path(path) in self._roots,
-            debounce=_GATHER_MS,
+            debounce=GATHER_MS,
+            step=QUIET_MS,
             stop_event=over,
             rust_timeout=int(self._poll * 1000),
             yield_on_timeout=True,

@@ -1,7 +1,7 @@
 """One schedule file: bytes → the schedules it declares, and everything that is wrong with it, each with its place."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Literal
 from unicodedata import normalize
@@ -19,9 +19,10 @@ MAX_SCHEDULES = 10_000
 MAX_PROBLEMS = 1_000
 
 _SECTIONS = ("defaults", "schedules")
-_OWN_ONLY = frozenset(
+OWN_ONLY = frozenset(
     {"name", "task", "schedule_type", "crontab", "interval", "interval_seconds", "date", "replaces"}
 )
+"""Keys that can't be defaults."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +53,25 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class FileReading:
-    """What one content of one file says. `digest` is of the content, None where it couldn't be read.
+    """What one content of one file says. `digest` is of the content; both are None where it couldn't be read.
 
-    `schedules` are the valid ones; when `broken`, they aren't all that the file means to declare.
+    `schedules` are the valid ones; when `broken`, they aren't all that the file means to declare, and `last_good`
+    has what it declared before, as far as that is known. `names` are those of all its schedules, good and bad; None
+    where they can't be told.
     """
 
     path: str
     digest: str | None
     schedules: tuple[Declared, ...]
     problems: tuple[Problem, ...]
+    names: frozenset[str] | None = None
+    content: bytes | None = field(default=None, repr=False, compare=False)
+    last_good: tuple[Declared, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def counting(self) -> tuple[Declared, ...]:
+        """What it stands for now: an error keeps the last good state."""
+        return self.last_good if self.broken else self.schedules
 
     @property
     def broken(self) -> bool:
@@ -83,7 +94,7 @@ def read_file(data: bytes, path: str, timezone: str) -> FileReading:
     else:
         if root is not None:
             file.read(root)
-    return FileReading(path, digest_of(data), tuple(file.schedules), file.problems())
+    return FileReading(path, digest_of(data), tuple(file.schedules), file.problems(), file.names, data)
 
 
 class _File:
@@ -92,6 +103,7 @@ class _File:
     def __init__(self, path: str, timezone: str) -> None:
         self.path, self.timezone = path, timezone
         self.schedules: list[Declared] = []
+        self.names: frozenset[str] | None = None
         self._values = Values()
         self._defaults: dict[str, Any] = {}
         self._defaults_node: yaml.Node | None = None
@@ -141,7 +153,7 @@ class _File:
     def _read_defaults(self, node: yaml.Node) -> None:
         self._defaults_node = node
         for key, key_node, value_node in self._pairs(node, "defaults"):
-            if key in _OWN_ONLY:
+            if key in OWN_ONLY:
                 self.report(key_node, f"{key}: can't be a default, each schedule has its own")
             else:
                 self._defaults[key] = self._values.read(value_node)
@@ -166,6 +178,8 @@ class _File:
                 self.report(name_node, f"is the same name as on line {line}", name)
             lines[same], _ = place(name_node)
             self._read_schedule(name, name_node, body)
+        if is_map(node) and len(lines) == len(node.value):
+            self.names = frozenset(lines)
 
     def _read_schedule(self, name: str, name_node: yaml.Node, body: yaml.Node) -> None:
         own = self._values.read(body)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import select
+from sqlalchemy import case, select
 from sqlalchemy.orm import Session
 
 from taskd.schedule.overlap import Active
@@ -18,15 +18,17 @@ def of_schedules(session: Session, schedule_ids: Collection[int]) -> Mapping[int
     """By schedule, its runs without a final status in the order of their decisions."""
     # The sum keeps databases off the index by schedule: it leads through all history, (status, id) only to what is open.
     of_one = RunRow.schedule_id + 0
+    # What waits for its next attempt is in no worker's hands: no lease runs (retries.py ends what waits in vain).
+    claimed_at = case((RunRow.status == "STARTED", RunRow.started_at))
     query = (
-        select(of_one, RunRow.id, RunRow.task_id, RunRow.started_at, RunRow.scheduled_for, OutboxRow.held_by)
+        select(of_one, RunRow.id, RunRow.task_id, claimed_at, RunRow.scheduled_for, OutboxRow.held_by)
         .outerjoin(OutboxRow, OutboxRow.run_id == RunRow.id)
         .where(RunRow.status.in_(ACTIVE), of_one.in_(schedule_ids))
         .order_by(RunRow.id)
     )
     found: dict[int, list[Active]] = defaultdict(list)
-    for schedule_id, run_id, task_id, started_at, scheduled_for, held_by in session.execute(query):
-        run = Active(run_id, task_id, started_at, held_by is not None, scheduled_for)
+    for schedule_id, run_id, task_id, claimed, scheduled_for, held_by in session.execute(query):
+        run = Active(run_id, task_id, claimed, held_by is not None, scheduled_for)
         found[cast("int", schedule_id)].append(run)
     return found
 

@@ -6,7 +6,8 @@ Claim       "<incarnation of the worker>.<random>": new for every start of a bod
             same worker is told from the first, and a repeated statement from both
 Generation  nesting · 65536 + retries: retries and replacements pass, late copies of earlier attempts don't
 Invariants  a decided run starts at most once per generation; the first final status stands, but for LOST,
-            which the claim's own holder may still correct; a later attempt's row is closed to earlier ones
+            which the claim's own holder may still correct, and a later attempt, which the holder has sent off, unless
+            another run has taken its place; a later attempt's row is closed to earlier ones
 
 | fault                                   | what stands                                                     |
 |-----------------------------------------|-----------------------------------------------------------------|
@@ -26,15 +27,12 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from sqlalchemy import ColumnElement, and_, false, or_, select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from taskd.store.database import Database
 from taskd.store.tables import RunRow
 
-RUN_HEADER = (
-    "taskd"  # message header of a decided run: {"schedule": name, "scheduled_for": ISO text, "kind": kind}
-)
+# message header of a decided run: {"schedule": name, "scheduled_for": ISO text, "kind": kind, "retry": as in options}
+RUN_HEADER = "taskd"
 
 ACTIVE = ("PENDING", "STARTED", "RETRY")
 ADHOC = "adhoc"
@@ -76,6 +74,7 @@ class Outcome:
     traceback: str | None = None
     runtime: float | None = None
     detail: dict[str, Any] | None = None
+    log: str | None = None
 
 
 def new_token(incarnation: str) -> str:
@@ -86,28 +85,6 @@ def new_token(incarnation: str) -> str:
 def generation(retries: int, nesting: int) -> int:
     """Orders the attempts of one task id: `self.replace()` starts its retries at 0 again, one level deeper."""
     return nesting * NESTING + retries
-
-
-def begin(database: Database, start: Start) -> Verdict:
-    """W1. `refused`: another copy has or had this run; `purged`: a decided run without a row; both must not start.
-
-    `unrecorded`: an ad hoc call that has ended before runs again.
-    """
-    new = not start.call.decided and start.generation == 0
-    while True:
-        if new:
-            try:
-                database.write(lambda session: _insert_start(session, start))
-            except (
-                IntegrityError
-            ):  # a row is there: a second delivery, or a first commit whose answer was lost
-                new = False
-            else:
-                return "claimed"
-        verdict = database.write(lambda session: _take(session, start))
-        if verdict != "purged" or start.call.decided:
-            return verdict
-        new = True
 
 
 def held_by(token: str) -> ColumnElement[bool]:
@@ -140,9 +117,11 @@ def finish(session: Session, task_id: str, outcome: Outcome, where: ColumnElemen
         RunRow.runtime: outcome.runtime,
         RunRow.completed_at: None if outcome.status in ACTIVE else outcome.at,
     }
+    if outcome.log is not None:  # the worker's main process doesn't know it
+        values[RunRow.log] = outcome.log
     if outcome.runtime is None or outcome.detail:
         values |= _from_the_row(session, task_id, outcome)
-    return _changed(session, task_id, where, values)
+    return changed(session, task_id, where, values)
 
 
 def finish_or_insert(
@@ -151,7 +130,7 @@ def finish_or_insert(
     """As `finish`; an ad hoc call that never got a row (revoked, killed before its start) gets it now."""
     if finish(session, call.task_id, outcome, where):
         return True
-    if call.decided or _standing(session, call.task_id) is not None:
+    if call.decided or standing(session, call.task_id) is not None:
         return False
     session.add(
         _adhoc(
@@ -162,24 +141,38 @@ def finish_or_insert(
             traceback=outcome.traceback,
             runtime=outcome.runtime,
             detail=outcome.detail,
+            log=outcome.log,
             completed_at=None if outcome.status in ACTIVE else outcome.at,
         )
     )
     return True
 
 
-def give_back(session: Session, task_id: str, where: ColumnElement[bool]) -> bool:
-    """The message returns to the broker: whoever gets it next may start it."""
-    started = RunRow.status == "STARTED"
-    values = {RunRow.status: "PENDING", RunRow.claim: None, RunRow.started_at: None}
-    return _changed(session, task_id, and_(where, started), values)
+def give_back(
+    session: Session, task_id: str, where: ColumnElement[bool], begun_by: datetime | None = None
+) -> bool:
+    """The message returns to the broker: whoever gets it next may start it.
+
+    `begun_by`: a later start is that of the next delivery, and keeps its claim.
+    `started_at` stays until then: that the run has ended (a time limit, say) may be told after its child gave it back.
+    """
+    begun = RunRow.status == "STARTED"
+    if begun_by is not None:
+        begun = and_(begun, RunRow.started_at <= begun_by)
+    values: dict[Any, Any] = {RunRow.status: "PENDING", RunRow.claim: None}
+    return changed(session, task_id, and_(where, begun), values)
 
 
 def note_progress(
     session: Session, task_id: str, progress: dict[str, Any], where: ColumnElement[bool]
 ) -> bool:
     """How far a running task has come; its status doesn't change."""
-    return _changed(session, task_id, and_(where, RunRow.status.in_(ACTIVE)), {RunRow.progress: progress})
+    return changed(session, task_id, and_(where, RunRow.status.in_(ACTIVE)), {RunRow.progress: progress})
+
+
+def note_log(session: Session, task_id: str, log: str, where: ColumnElement[bool]) -> bool:
+    """What a running task has logged so far."""
+    return changed(session, task_id, and_(where, RunRow.status.in_(ACTIVE)), {RunRow.log: log})
 
 
 def revoke(session: Session, task_id: str, at: datetime, reason: str) -> bool:
@@ -188,24 +181,52 @@ def revoke(session: Session, task_id: str, at: datetime, reason: str) -> bool:
     return finish(session, task_id, outcome, waiting())
 
 
-def _take(session: Session, start: Start) -> Verdict:
-    call = start.call
+def catch_up(session: Session, start: Start) -> bool:
+    """Write a start that the database couldn't be asked about at its time; what else stands, stands.
+
+    A run that another copy has begun keeps its claim, and a note that this one started too. One that was given up as
+    MISSED did run after all.
+    """
+    if changed(session, start.call.task_id, or_(is_free(start), _given_up_unbegun()), started(start)):
+        return True
+    row = standing(session, start.call.task_id)
+    if row is None and not start.call.decided:
+        _insert_start(session, start)
+        return True
+    if row is not None and row.claim is None and row.status == "FAILURE":
+        _note_start(row, start)
+        return True
+    if row is None or row.claim in {None, start.token} or row.kind == ADHOC:
+        return False
+    row.detail = {**(row.detail or {}), "also_started": start.worker}
+    return True
+
+
+def _note_start(row: RunRow, start: Start) -> None:
+    """Its worker's main process was quicker to tell how it ended."""
+    row.claim, row.generation, row.worker, row.started_at = (
+        start.token,
+        start.generation,
+        start.worker,
+        start.at,
+    )
+    if row.completed_at is not None:
+        row.runtime = max(0.0, (row.completed_at - start.at).total_seconds())
+
+
+def is_free(start: Start) -> ColumnElement[bool]:
+    """The row is open to this start."""
     free = or_(not_begun(start.generation), and_(RunRow.status.in_(ACTIVE), RunRow.claim == start.token))
-    again = RunRow.kind == ADHOC if not call.decided else false()
+    again = RunRow.kind == ADHOC if not start.call.decided else false()
     unended = RunRow.status.in_((*ACTIVE, "LOST"))
-    anew = and_(again, unended, RunRow.generation <= start.generation)
-    if _changed(session, call.task_id, or_(free, anew), _started(start)):
-        return "claimed"
-    row = _standing(session, call.task_id)
-    if row is None:
-        return "purged"
-    if row.kind == ADHOC:
-        return "unrecorded"
-    row.detail = {**(row.detail or {}), "refused": (row.detail or {}).get("refused", 0) + 1}
-    return "refused"
+    return or_(free, and_(again, unended, RunRow.generation <= start.generation))
 
 
-def _started(start: Start) -> dict[Any, Any]:
+def _given_up_unbegun() -> ColumnElement[bool]:
+    return and_(RunRow.status == "MISSED", RunRow.claim.is_(None))
+
+
+def started(start: Start) -> dict[Any, Any]:
     """What an attempt's start sets; what an earlier attempt left behind goes."""
     return {
         RunRow.status: "STARTED",
@@ -217,6 +238,7 @@ def _started(start: Start) -> dict[Any, Any]:
         RunRow.result: None,
         RunRow.traceback: None,
         RunRow.progress: None,
+        RunRow.log: None,
     }
 
 
@@ -246,7 +268,8 @@ def _adhoc(call: Call, **columns: Any) -> RunRow:
     )
 
 
-def _standing(session: Session, task_id: str) -> RunRow | None:
+def standing(session: Session, task_id: str) -> RunRow | None:
+    """The row, as it is."""
     return session.execute(select(RunRow).where(RunRow.task_id == task_id)).scalar_one_or_none()
 
 
@@ -265,6 +288,7 @@ def _from_the_row(session: Session, task_id: str, outcome: Outcome) -> dict[Any,
     return values
 
 
-def _changed(session: Session, task_id: str, where: ColumnElement[bool], values: dict[Any, Any]) -> bool:
+def changed(session: Session, task_id: str, where: ColumnElement[bool], values: dict[Any, Any]) -> bool:
+    """Whether the row was as it had to be, and is changed."""
     statement = update(RunRow).where(RunRow.task_id == task_id, where).values(values)
     return session.connection().execute(statement).rowcount == 1

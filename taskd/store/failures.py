@@ -2,14 +2,14 @@
 
 A streak is the failed runs (FAILURE, LOST) since the last SUCCESS, newest first in the order of their decisions,
 among those decided since the schedule's last change: a resume or an edit begins anew. What ended otherwise (MISSED,
-SKIPPED, REVOKED, IGNORED, SENT) is neither.
+SKIPPED, REVOKED, IGNORED, SENT) is neither, nor is a LOST run that has been run again: it has retries left.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Row, Select, func, or_, select, union_all
 from sqlalchemy.orm import Session
@@ -21,6 +21,15 @@ FAILED = ("FAILURE", "LOST")
 _PART = 50  # probes of the index (schedule_id, id) in one statement
 
 
+class Changed(Protocol):
+    """A schedule: which, and when it was last changed."""
+
+    @property
+    def id(self) -> Any: ...
+    @property
+    def updated_at(self) -> Any: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Streak:
     """How many runs in a row have failed, and the newest of them."""
@@ -29,15 +38,14 @@ class Streak:
     last: str | None
 
 
-def streaks(
-    session: Session, schedules: Sequence[Row[Any] | ScheduleRow], most: int = MOST
-) -> dict[int, Streak]:
+def streaks(session: Session, schedules: Sequence[Changed], most: int = MOST) -> dict[int, Streak]:
     """By id and in their order, the streaks of schedules (rows with `id` and `updated_at`), up to `most`."""
     found: dict[int, list[tuple[str, str]]] = {schedule.id: [] for schedule in schedules}
     for start in range(0, len(schedules), _PART):
         probes = [_newest(schedule, most) for schedule in schedules[start : start + _PART]]
-        for schedule_id, _, task_id, status in session.execute(union_all(*probes).order_by("id")):
-            found[schedule_id].append((task_id, status))
+        for schedule_id, _, task_id, status, detail in session.execute(union_all(*probes).order_by("id")):
+            if "retried_by" not in (detail or {}):
+                found[schedule_id].append((task_id, status))
     return {schedule_id: _streak(reversed(outcomes)) for schedule_id, outcomes in found.items()}
 
 
@@ -64,9 +72,9 @@ def with_outcomes_since(session: Session, instant: datetime) -> list[Row[Any]]:
     return list(session.execute(select(*columns).where(ScheduleRow.id.in_(ids)))) if ids else []
 
 
-def _newest(schedule: Row[Any] | ScheduleRow, most: int) -> Select[Any]:
+def _newest(schedule: Changed, most: int) -> Select[Any]:
     newest = (
-        select(RunRow.schedule_id, RunRow.id, RunRow.task_id, RunRow.status)
+        select(RunRow.schedule_id, RunRow.id, RunRow.task_id, RunRow.status, RunRow.detail)
         .where(
             RunRow.schedule_id == schedule.id,
             RunRow.status.in_((*FAILED, "SUCCESS")),

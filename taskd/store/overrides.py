@@ -76,7 +76,7 @@ def start(session: Session, row: ScheduleRow, actor: str, reason: str | None, no
     if not row.enabled:
         row.enabled = True
         row.cursor_at = max(row.cursor_at, now)
-        _changed(session, row, "enabled", actor, now, reason)
+        _changed(session, row, "enabled", actor, now, reason, enabled=True)
     resume(session, row, actor, reason, now)
 
 
@@ -88,6 +88,8 @@ def _changed(
     now: datetime,
     reason: str | None,
     until: datetime | None = None,
+    *,
+    enabled: bool = False,
 ) -> None:
     row.version, row.updated_at = row.version + 1, now
     if kind != "paused":
@@ -95,5 +97,6 @@ def _changed(
     settle(row)
     detail = {"reason": reason, "until": until.isoformat() if until else None}
     given = {key: value for key, value in detail.items() if value is not None}
-    events.record(session, kind, actor, now, row, detail=given or None)
+    sides = ({"enabled": False}, {"enabled": True}) if enabled else (None, None)
+    events.record(session, kind, actor, now, row, before=sides[0], after=sides[1], detail=given or None)
     events.bump_change(session)

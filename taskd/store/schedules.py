@@ -1,19 +1,21 @@
 """Statements on `task_scheduler`: find, declare, bury, revive. Each leaves the row settled: state and next due time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any, Literal, cast
 from uuid import UUID
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Row, Select, Table, select
 from sqlalchemy.orm import Session
 
 from taskd.errors import InvalidSchedule, NotFound
 from taskd.schedule.policy import Catchup, Timetable, fires_left, overdue, standing
 from taskd.schedule.policy_fields import catchup_of
-from taskd.schedule.spec import timing_changed, trigger_of
+from taskd.schedule.spec import timing_changed, trigger_of, uid_of
 from taskd.store import runs
+from taskd.store.bulk import among
 from taskd.store.tables import ScheduleRow
 
 DECLARED = (
@@ -35,6 +37,14 @@ DECLARED = (
     "labels",
     "fingerprint",
 )
+
+KEPT = timedelta(days=30)
+"""How long a deleted schedule may come back with its identity, counts and history."""
+
+PAGE = 5000  # rows a statement
+_TABLE = cast("Table", ScheduleRow.__table__)
+_UNREADABLE = (InvalidSchedule, TypeError, AttributeError)
+"""What the timing of a row raises that someone else's SQL has broken, or whose H became a day that never comes."""
 
 SYSTEM = "taskd"
 """Who has paused what nobody has: see pause_after_failures."""
@@ -60,20 +70,60 @@ def find(session: Session, pk: str | int, *, lock: bool = False) -> ScheduleRow:
     return row
 
 
+def named(session: Session, name: str) -> ScheduleRow | None:
+    """The living schedule of that name."""
+    return session.scalar(living().where(ScheduleRow.name == name))
+
+
+def rows(session: Session, ids: Collection[int]) -> list[Row[Any]]:
+    """All columns of these, in no order."""
+    return list(session.execute(select(_TABLE).where(among(session, _TABLE.c.id, ids)))) if ids else []
+
+
+def paged(session: Session, query: Any) -> Iterator[Row[Any]]:
+    """What `query` finds in the table, `id` among its columns, in the order of the ids.
+
+    A statement for each PAGE: servers end a transaction that lies idle, as it does while Python reads a long answer.
+    """
+    after, page = 0, PAGE
+    while page == PAGE:
+        found = session.execute(
+            query.where(ScheduleRow.id > after).order_by(ScheduleRow.id).limit(PAGE)
+        ).all()
+        yield from found
+        page = len(found)
+        after = found[-1].id if found else after
+
+
+def due_between(session: Session, start: datetime, end: datetime, after: int, limit: int) -> list[Row[Any]]:
+    """Id, version and updated_at of active schedules due in (start, end] with an id above `after`, by id."""
+    due = ScheduleRow.state == "active", ScheduleRow.next_run_at > start, ScheduleRow.next_run_at <= end
+    query = select(ScheduleRow.id, ScheduleRow.version, ScheduleRow.updated_at).where(
+        *due, ScheduleRow.id > after
+    )
+    return list(session.execute(query.order_by(ScheduleRow.id).limit(limit)))
+
+
 def living() -> Select[ScheduleRow]:
     """All schedules that aren't deleted, by name."""
     return select(ScheduleRow).where(ScheduleRow.deleted_at.is_(None)).order_by(ScheduleRow.name)
 
 
-def tombstones(session: Session, names: Sequence[str]) -> dict[str, ScheduleRow]:
-    """The youngest deleted schedule of each of `names` that has one."""
-    query = select(ScheduleRow).where(ScheduleRow.name.in_(names), ScheduleRow.deleted_at.is_not(None))
+def tombstones(session: Session, names: Sequence[str], now: datetime) -> dict[str, ScheduleRow]:
+    """The youngest deleted schedule of each of `names` that has one and may come back."""
+    query = select(ScheduleRow).where(ScheduleRow.name.in_(names), ScheduleRow.deleted_at >= now - KEPT)
     return {row.name: row for row in session.scalars(query.order_by(ScheduleRow.deleted_at))}
 
 
 def taken_uids(session: Session, uids: Sequence[UUID]) -> set[UUID]:
     """Which of `uids` a schedule, living or deleted, has already."""
     return set(session.scalars(select(ScheduleRow.uid).where(ScheduleRow.uid.in_(uids))))
+
+
+def free_uid(session: Session, name: str) -> UUID:
+    """The identity for a new schedule: the name's own, or the next where one of another name today was born with it."""
+    uids = (uid_of(name if n == 1 else f"{name}#{n}") for n in count(1))
+    return next(uid for uid in uids if not taken_uids(session, [uid]))
 
 
 def declared(row: ScheduleRow) -> dict[str, Any]:
@@ -93,7 +143,7 @@ def outlived(columns: Mapping[Any, Any] | None, occurrence: datetime, now: datet
     try:
         if columns is not None:
             return overdue(timetable_of(columns), catchup_of(columns["policy"]), occurrence, now)
-    except (InvalidSchedule, TypeError):  # broken since it was decided: nothing else must wait for that
+    except _UNREADABLE:  # broken since it was decided: nothing else must wait for that
         pass
     return occurrence < Catchup().oldest(now)
 
@@ -125,9 +175,10 @@ def redeclare(
     Disabling ends its unpublished runs as SKIPPED.
     """
     before = declared(row)
-    if timing_changed(before, columns) or (columns["enabled"] and not before["enabled"]):
+    retimed = _retimed(before, columns)
+    if retimed or (columns["enabled"] and not before["enabled"]):
         row.cursor_at = max(row.cursor_at, now)
-    if timing_changed(before, columns):
+    if retimed:
         row.counted_from = row.total_run_count
     if columns["enabled"] != before["enabled"]:
         unpause(row)  # the file's word is newer than the operator's
@@ -141,7 +192,7 @@ def redeclare(
 
 def bury(session: Session, row: ScheduleRow, now: datetime) -> None:
     """Delete: the row stays as a tombstone, its unpublished runs end as SKIPPED."""
-    row.deleted_at, row.state, row.next_run_at = now, "deleted", None
+    row.deleted_at, row.state, row.next_run_at, row.conditions = now, "deleted", None, []
     row.version, row.updated_at = row.version + 1, now
     runs.skip_unpublished(session, row.id, "the schedule was deleted", now)
 
@@ -156,15 +207,19 @@ def revive(
 
 
 def settle(row: ScheduleRow) -> None:
-    """Derive `state` and `next_run_at` of a living schedule anew."""
-    stand = standing(
-        timetable_of(declared(row) | {"uid": row.uid}),
-        row.cursor_at,
-        enabled=row.enabled,
-        paused=row.paused_at is not None,
-        fires_left=fires_left_of(row),
-    )
-    row.state, row.state_detail, row.next_run_at = stand.state, stand.detail, stand.next_run_at
+    """Derive `state` and `next_run_at` of a living schedule anew; what can't be evaluated is quarantined."""
+    try:
+        stand = standing(
+            timetable_of(declared(row) | {"uid": row.uid}),
+            row.cursor_at,
+            enabled=row.enabled,
+            paused=row.paused_at is not None,
+            fires_left=fires_left_of(row),
+        )
+    except _UNREADABLE as error:
+        row.state, row.state_detail, row.next_run_at = "quarantined", f"{type(error).__name__}: {error}", None
+    else:
+        row.state, row.state_detail, row.next_run_at = stand.state, stand.detail, stand.next_run_at
 
 
 def fires_left_of(row: ScheduleRow | Row[Any]) -> int | None:
@@ -173,9 +228,23 @@ def fires_left_of(row: ScheduleRow | Row[Any]) -> int | None:
     return fires_left(one_off=row.one_off, max_run_count=row.max_run_count, counted=counted)
 
 
+def counted(session: Session, uids: Collection[UUID]) -> dict[UUID, int]:
+    """How many fires the limits of these schedules have seen."""
+    seen = ScheduleRow.total_run_count - ScheduleRow.counted_from
+    found = session.execute(select(ScheduleRow.uid, seen).where(ScheduleRow.uid.in_(uids)))
+    return {row[0]: row[1] for row in found}
+
+
 def unpause(row: ScheduleRow) -> None:
     """Clear the override."""
     row.paused_at = row.paused_by = row.paused_reason = row.paused_until = None
+
+
+def _retimed(before: Mapping[str, Any], columns: Mapping[str, Any]) -> bool:
+    try:
+        return timing_changed(before, columns)
+    except _UNREADABLE:
+        return True
 
 
 def _declare(row: ScheduleRow, columns: Mapping[str, Any], origin: Origin, now: datetime) -> None:

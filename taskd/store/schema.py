@@ -1,6 +1,9 @@
 """Migrations: bring the schema up to date, or say that it isn't."""
 
 import logging
+import time
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 from alembic import command
@@ -10,8 +13,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from taskd.clock import monotonic
 from taskd.errors import DatabaseUnavailable, WrongSchema
-from taskd.store.database import Database
+from taskd.store.database import Database, asks_again
+
+Step = Callable[[int, int], None]
+"""(how many migrations are made, of how many)."""
+PATIENCE = 60.0  # seconds in which another process is let finish its migration
+_AGAIN = 0.2  # seconds between two tries
 
 logging.getLogger("alembic").setLevel(logging.WARNING)  # at INFO it tells of its context at every look
 
@@ -28,18 +37,35 @@ def current(database: Database) -> str | None:
     return database.read(lambda session: _revision(session.connection()))
 
 
-def upgrade(database: Database) -> None:
-    """Migrate to the head, in one transaction where the database can do that (MariaDB can't)."""
-    config = _config()
-    try:
-        with database.engine.connect().execution_options(taskd_write=True) as connection, connection.begin():
-            if _revision(connection) == head():
-                return
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-    except DBAPIError as error:
-        where = database.url.render_as_string(hide_password=True)
-        raise DatabaseUnavailable(f"the database {where} can't be migrated: {error.orig}") from error
+def upgrade(database: Database, step: Step = lambda _done, _total: None) -> None:
+    """Migrate to the head, in one transaction where the database can do that (MariaDB can't).
+
+    Of several that try at once one does it, and the others see that it is done.
+    """
+    deadline = monotonic() + PATIENCE
+    while True:
+        try:
+            with database.migrating() as connection:
+                _to_head(connection, step)
+        except DBAPIError as error:
+            if not (asks_again(error) and monotonic() < deadline):
+                where = database.url.render_as_string(hide_password=True)
+                raise DatabaseUnavailable(f"the database {where} can't be migrated: {error.orig}") from error
+            time.sleep(_AGAIN)
+        else:
+            return
+
+
+def _to_head(connection: Connection, step: Step) -> None:
+    found = _revision(connection)
+    if found != head():
+        config = _config()
+        missing = len(list(ScriptDirectory.from_config(config).iterate_revisions("head", found or "base")))
+        made = count(1)
+        config.attributes["connection"] = connection
+        config.attributes["applied"] = lambda **_: step(next(made), missing)
+        step(0, missing)
+        command.upgrade(config, "head")
 
 
 def check(database: Database) -> None:

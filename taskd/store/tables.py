@@ -102,7 +102,12 @@ class RunRow(Base):
         Index(None, "schedule_id", "id"),
         Index(None, "status", "id"),
         Index(None, "task_name", "id"),
+        Index(None, "queue", "id"),
+        Index(None, "worker", "id"),
+        Index(None, "kind", "id"),
+        Index(None, "dated_at", "id"),
         Index(None, "completed_at"),
+        Index(None, "root_id"),
     )
 
     id: Mapped[int] = mapped_column(BigId, primary_key=True)
@@ -130,6 +135,24 @@ class RunRow(Base):
     progress: Mapped[dict[str, Any] | None] = mapped_column(Json)
     detail: Mapped[dict[str, Any] | None] = mapped_column(Json)
     log: Mapped[str | None] = mapped_column(LongText)
+    dated_at: Mapped[datetime | None] = mapped_column(  # when due, else asked for, else begun
+        Computed("coalesce(scheduled_for, decided_at, started_at)", persisted=True)
+    )
+
+
+class StatRow(Base):
+    """Runs that ended in a minute or an hour, of all schedules together: how many, how long they took, how late they began.
+
+    The hour is the sum of its minutes. Seconds are counted in classes, number → runs: see store/classes.py.
+    """
+
+    __tablename__ = "task_stat"
+
+    seconds: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # 60 or 3600
+    start: Mapped[datetime] = mapped_column(primary_key=True)
+    counts: Mapped[dict[str, int]] = mapped_column(Json)  # status → runs
+    runtime: Mapped[dict[str, int]] = mapped_column(Json)
+    lateness: Mapped[dict[str, int]] = mapped_column(Json)
 
 
 class OutboxRow(Base):
@@ -174,19 +197,20 @@ class SourceRow(Base):
     root: Mapped[str] = mapped_column(text(1024))
     revision_seen: Mapped[str | None]
     revision_applied: Mapped[str | None]
+    applied_commit: Mapped[dict[str, Any] | None] = mapped_column(Json)  # {author, subject} of that revision
     conditions: Mapped[list[dict[str, Any]]] = mapped_column(Json)
     passes: Mapped[list[dict[str, Any]]] = mapped_column(Json)  # the last ones, newest first
 
 
 class SourceFileRow(Base):
-    """One file of a source: what it last held that was good, and what is wrong with it now."""
+    """One file of a source: the text that it last held without an error, and what is wrong with it now."""
 
     __tablename__ = "task_source_file"
 
     source: Mapped[str] = mapped_column(primary_key=True)
     path: Mapped[str] = mapped_column(text(512), primary_key=True)
     digest: Mapped[str | None] = mapped_column(text(64))
-    last_good: Mapped[list[dict[str, Any]] | None] = mapped_column(Json)
+    last_good: Mapped[str | None] = mapped_column(LongText)
     error: Mapped[str | None] = mapped_column(LongText)
 
 

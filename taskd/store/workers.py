@@ -80,6 +80,21 @@ def names(session: Session) -> Mapping[str, str]:
     }
 
 
+def pool_of(session: Session, name: str | None) -> str | None:
+    """The kind of pool of the worker of that name: prefork, solo, thread, gevent, eventlet."""
+    return session.scalar(select(WorkerRow.pool).where(WorkerRow.name == name))
+
+
+def recorded(session: Session) -> set[str]:
+    """The tasks that any worker records."""
+    return {task for tasks in session.scalars(select(WorkerRow.recorded_tasks)) for task in tasks}
+
+
+def queues(session: Session) -> set[str]:
+    """The queues from which any worker takes."""
+    return {queue for taken in session.scalars(select(WorkerRow.queues)) for queue in taken}
+
+
 def running(session: Session) -> list[Running]:
     """All started runs; as many as the workers have slots."""
     rows = session.execute(select(RunRow.id, RunRow.claim, RunRow.worker).where(RunRow.status == "STARTED"))

@@ -8,6 +8,9 @@ from taskd.worker.values import storable_args, storable_kwargs
 
 CLAIM = "taskd_claim"  # on the request while its body runs here: the claim's token
 STARTED_AT = "taskd_started_at"  # and the monotonic second of its start
+WAITED = "taskd_waited"  # and how many seconds that took
+SPOOLED = "taskd_spooled"  # and whether its start waits in the spool
+LOG = "taskd_log"  # and what it has logged
 REPLACED = "taskd_replaced"  # and whether it goes on under the same id
 
 
@@ -30,6 +33,12 @@ def is_recorded_start(task_name: str, request: Any) -> bool:
 def claim_of(request: Any) -> str | None:
     """The token of the start that this request is, in the process that runs it."""
     return getattr(request, CLAIM, None)
+
+
+def is_repeated(request: Any) -> bool:
+    """Whether the broker or the daemon says that it has been sent before."""
+    origin = (request.headers or {}).get(RUN_HEADER) or {}
+    return bool((request.delivery_info or {}).get("redelivered") or "republished" in origin)
 
 
 def generation_of(request: Any) -> int:

@@ -1,24 +1,14 @@
 """The worker's way to its settings and its database: one engine a process, none of it carried over a fork."""
 
-import logging
 import os
 import threading
-import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from celery import Celery
-from sqlalchemy.exc import SQLAlchemyError
 
-from taskd.clock import monotonic
 from taskd.config import Settings, load
-from taskd.errors import DatabaseUnavailable
 from taskd.store.database import Database
-
-T = TypeVar("T")
-log = logging.getLogger("taskd.worker")
-
-LONGEST_PAUSE = 2.0  # seconds between two tries
 
 _databases: dict[str, Database] = {}
 # A thread that holds a SQLite file open while another one forks would leave the child with broken locks.
@@ -43,19 +33,9 @@ def database_of(app: Celery) -> Database:
     return _databases[url]
 
 
-def patiently(work: Callable[[], T], patience: float, what: str) -> T:
-    """`work()`, again with growing pauses while the database is away; raises its last error after `patience` s."""
-    deadline, pause = monotonic() + patience, 0.1
-    while True:
-        try:
-            return work()
-        except (DatabaseUnavailable, SQLAlchemyError) as error:
-            if monotonic() + pause > deadline:
-                raise
-            if pause == 0.1:  # the first of them; the rest would say the same
-                log.warning("%s waits for the database, up to %g s: %s", what, patience, error)
-        time.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
+def held_over_forks(database: Database) -> AbstractContextManager[object]:
+    """While it is held, no process is forked: around every use of SQLite by a thread that isn't the only one."""
+    return no_fork if database.dialect == "sqlite" else nullcontext()
 
 
 def _before_fork(*_: Any) -> None:

@@ -18,11 +18,14 @@ from taskd.errors import DatabaseUnavailable
 from taskd.store import workers
 from taskd.store.database import Database
 from taskd.store.workers import Worker
+from taskd.worker import checking  # noqa: F401  joins every worker
 from taskd.worker.calls import is_builtin
-from taskd.worker.connection import database_of, no_fork
+from taskd.worker.connection import database_of, held_over_forks
+from taskd.worker.scribe import scribe_of
 
 log = logging.getLogger("taskd.worker")
 
+LAST_WORDS = 2.0  # seconds for records that still wait when the worker stops
 BEAT = 2.0  # seconds; the sweeper gives a worker up after five missed ones
 
 
@@ -77,7 +80,7 @@ class Heart:
 
     def _attempt(self, write: Any) -> None:
         try:
-            with no_fork:
+            with held_over_forks(self._database):
                 write()
         except (DatabaseUnavailable, SQLAlchemyError) as error:
             if self._heard:
@@ -114,12 +117,14 @@ def _sign_on(sender: Any, **_: Any) -> None:
         queues=sorted(queue.name for queue in sender.task_consumer.queues),
         recorded_tasks=names,
     )
+    scribe_of(sender.app).adopt()
     _Process.heart = Heart(database_of(sender.app), worker)
     _Process.heart.start()
 
 
 @signals.worker_shutdown.connect
-def _sign_off(**_: Any) -> None:
+def _sign_off(sender: Any, **_: Any) -> None:
     if _Process.heart:
+        scribe_of(sender.app).close(LAST_WORDS)
         _Process.heart.stop()
         _Process.heart = None

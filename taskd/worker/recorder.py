@@ -13,34 +13,59 @@ What a record may change depends on who tells it:
 | the main process, of what its child had begun        | claimed by this worker, or not at all        |
 | the main process, of what it never began             | not begun by anybody                         |
 | somebody who only knows the id                       | waiting                                      |
+
+No task waits longer than BUDGET for the database. A record that isn't written by then goes to the spool; where it isn't
+known whether a body may start (`results.claim`):
+
+| the message                                   | `available`                   | `strict`                       |
+|-----------------------------------------------|-------------------------------|--------------------------------|
+| a call that no schedule made                  | starts                        | starts                         |
+| a decided run, sent once                      | starts, its claim in the spool| waits                          |
+| a decided run that may have been sent before  | waits, also for every spool   | waits                          |
+
+What waits goes back to the broker after PATIENCE, or where the broker has forgotten it waits on.
 """
 
 import logging
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from celery import states
 from celery.backends.base import BaseBackend
-from celery.exceptions import Retry, TaskRevokedError
-from sqlalchemy import ColumnElement
+from celery.exceptions import Retry, SoftTimeLimitExceeded, TaskRevokedError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from taskd.clock import monotonic, now
 from taskd.errors import DatabaseUnavailable
-from taskd.store import claims
+from taskd.store import attempts, claims, retries
 from taskd.store.claims import Call, Outcome, Start, Verdict
-from taskd.worker.calls import CLAIM, STARTED_AT, call_of, claim_of, generation_of, is_outside
-from taskd.worker.connection import database_of, patiently, settings_of
+from taskd.store.outbox import Message
+from taskd.store.records import Record, Teller
+from taskd.worker import tasklog
+from taskd.worker.calls import (
+    CLAIM,
+    SPOOLED,
+    STARTED_AT,
+    WAITED,
+    call_of,
+    claim_of,
+    generation_of,
+    is_outside,
+    is_repeated,
+)
+from taskd.worker.connection import database_of, held_over_forks, settings_of
 from taskd.worker.life import incarnation
 from taskd.worker.meta import meta_of
+from taskd.worker.scribe import scribe_of
 from taskd.worker.values import storable, storable_traceback
 
 log = logging.getLogger("taskd.worker")
 
-# How long a record waits for a database that is away (seconds). The main process also serves the broker, so
-# there it is short; where a task runs it only holds up that task's slot.
-PATIENCE_OF_A_TASK = 30.0
-PATIENCE_OF_THE_PARENT = 5.0
+BUDGET = 1.0  # seconds a task
+FOR_THE_CLAIM = 0.8  # of them at most
+PATIENCE = 30.0  # seconds
 _OUTCOMES = {states.SUCCESS, states.FAILURE, states.RETRY, states.REVOKED, states.IGNORED}
 _BEFORE_ITS_START = {"revoked", "expired"}  # Celery's reasons, as opposed to "terminated"
 
@@ -51,24 +76,82 @@ class Recording:
     app: Any
     prepare_exception: Any
 
-    def claim(self, request: Any) -> Verdict:
-        """W1, waiting for the database; raises its error after PATIENCE_OF_A_TASK."""
-        token = claims.new_token(incarnation())
-        call = call_of(request, self._max_bytes)
+    def claim(self, request: Any, *, may_wait_on: bool) -> Verdict | None:
+        """W1; None: nobody can say within PATIENCE whether the body may start (with `may_wait_on`, that isn't an answer)."""
+        scribe, call = scribe_of(self.app), call_of(request, self._max_bytes)
+        if call.decided and is_repeated(request):
+            scribe.wait_for_spools(PATIENCE)  # one of them may tell that it has begun
+        began = monotonic()
+        start = Start(
+            call,
+            claims.new_token(incarnation()),
+            generation_of(request),
+            request.hostname or "",
+            now(),
+        )
+        request.update({CLAIM: start.token, STARTED_AT: began})
+        try:
+            verdict = scribe.ask(lambda: attempts.begin(scribe.database, start), FOR_THE_CLAIM)
+        except (DatabaseUnavailable, SQLAlchemyError) as error:
+            if self._starts_unasked(request, start.call):
+                scribe.keep(Record(request.id, Teller("task", start.token), start=start))
+                request.update({SPOOLED: True})
+                return "claimed"
+            return self._claim_in_the_end(request, start, error, may_wait_on=may_wait_on)
+        request.update({WAITED: monotonic() - began})
+        return verdict
+
+    def _starts_unasked(self, request: Any, call: Call) -> bool:
+        strict = settings_of(self.app).results.claim == "strict"
+        return not call.decided or not (strict or is_repeated(request))
+
+    def _claim_in_the_end(
+        self, request: Any, start: Start, error: Exception, *, may_wait_on: bool
+    ) -> Verdict | None:
+        scribe, what = scribe_of(self.app), f"{start.call.task_name}[{start.call.task_id}]"
+        log.warning("the start of %s waits for the database: %s", what, error)
 
         def begin() -> Verdict:
-            request.update({CLAIM: token, STARTED_AT: monotonic()})
-            start = Start(call, token, generation_of(request), request.hostname or "", now())
-            return claims.begin(database_of(self.app), start)
+            request.update({STARTED_AT: monotonic()})
+            return attempts.begin(scribe.database, replace(start, at=now()))
 
-        return patiently(begin, PATIENCE_OF_A_TASK, f"the start of {call.task_name}[{call.task_id}]")
+        try:
+            return scribe.wait(begin, None if may_wait_on else PATIENCE, FOR_THE_CLAIM)
+        except (DatabaseUnavailable, SQLAlchemyError) as last:
+            log.warning("%s isn't started: %s", what, last)
+            return None
+
+    def listen(self, request: Any) -> None:
+        """Keep what the task logs from now on."""
+
+        def flush(text: str) -> None:
+            self._tell(Record(request.id, _mine(request), log=text), request)
+
+        tasklog.begin(request, settings_of(self.app).results.log_bytes, flush)
 
     def give_back(self, request: Any) -> None:
         """The message goes back to the broker: the run waits for its next delivery."""
-        where = _mine(request)
-        self._write(
-            request.id, "PENDING", request, lambda session: claims.give_back(session, request.id, where)
-        )
+        self._tell(Record(request.id, _mine(request), given_back=True), request)
+
+    def sent_back(self, request: Any) -> None:
+        """The same, said by the main process; whatever goes wrong with that is logged, not raised."""
+        try:
+            self._tell(Record(request.id, _worker(request), given_back=True), request)
+        except Exception:
+            log.exception("that %s waits again is not recorded", request.id)
+
+    def postpone(self, request: Any, message: Message, at: datetime) -> bool:
+        """The next attempt waits in the database until `at`. False: its message has to wait elsewhere."""
+        where, task_id, scribe = _mine(request).may_write(), request.id, scribe_of(self.app)
+
+        def write(session: Session) -> bool:
+            return retries.wait(session, task_id, message, at, where, now())
+
+        try:
+            return scribe.ask(lambda: scribe.database.write(write), BUDGET - FOR_THE_CLAIM)
+        except (DatabaseUnavailable, SQLAlchemyError) as error:
+            log.warning("the next attempt of %s waits with the broker: %s", task_id, error)
+            return False
 
     def ignored(self, request: Any, *, replaced: bool) -> None:
         """The body raised Ignore. A replacement goes on under the same id, so its row stays open for it."""
@@ -137,37 +220,29 @@ class Recording:
             return  # the claim has written STARTED
         try:
             self._record(task_id, result, state, traceback, request)
+        except SoftTimeLimitExceeded:
+            log.info("the soft time limit of %s came too late: %s is recorded", task_id, state)
         except Exception:
             log.exception("%s of %s is not recorded", state, task_id)
 
     def _record(self, task_id: str, result: Any, state: str, traceback: str | None, request: Any) -> None:
-        if request is not None and request.id != task_id:
-            request = None  # update_state of another task
+        if getattr(request, "id", None) != task_id:
+            request = None  # update_state of another task, or no request of Celery's
         if isinstance(result, Retry):
             self._cancelled(task_id, request)
             return
-        where = _allowed(request, result, state)
+        teller = _teller(request, result, state)
         if state not in _OUTCOMES:
-            progress = self._progress(state, result)
-            self._write(
-                task_id,
-                state,
-                request,
-                lambda session: claims.note_progress(session, task_id, progress, where),
-            )
-        else:
-            outcome, call = self._outcome(result, state, traceback, request), self._call(request)
-            self._write(
-                task_id, state, request, lambda session: _end(session, task_id, call, outcome, where, request)
-            )
+            self._tell(Record(task_id, teller, progress=self._progress(state, result)), request)
+            return
+        outcome, call = self._outcome(result, state, traceback, request), self._call(request)
+        worker = "" if call is None else request.hostname or ""
+        self._tell(Record(task_id, teller, outcome=outcome, call=call, worker=worker), request)
 
     def _cancelled(self, task_id: str, request: Any) -> None:
         """The main process has stopped it (lost broker, cold stop): the message comes again, if the broker has it."""
         if self.app.tasks[request.task].acks_late:
-            where = claims.held_in(incarnation(), generation_of(request))
-            self._write(
-                task_id, "PENDING", request, lambda session: claims.give_back(session, task_id, where)
-            )
+            self.sent_back(request)
         else:
             self._record(task_id, TaskRevokedError("cancelled"), states.REVOKED, None, request)
 
@@ -184,6 +259,7 @@ class Recording:
             traceback=storable_traceback(traceback),
             runtime=None if began is None else monotonic() - began,
             detail={"reason": str(result)} if state == states.REVOKED else None,
+            log=tasklog.text_of(request),
         )
 
     def _progress(self, state: str, meta: Any) -> dict[str, Any]:
@@ -195,14 +271,12 @@ class Recording:
         known = request is not None and getattr(request, "task", None)
         return call_of(request, self._max_bytes) if known else None
 
-    def _write(self, task_id: str, status: str, request: Any, work: Any) -> None:
-        patience = PATIENCE_OF_A_TASK if claim_of(request) else PATIENCE_OF_THE_PARENT
-        database, what = database_of(self.app), f"the record {status} of {task_id}"
-        try:
-            if not patiently(lambda: database.write(work), patience, what):
-                log.debug("%s changed nothing: the run has ended, or is another's", what)
-        except (DatabaseUnavailable, SQLAlchemyError) as error:
-            log.error("%s is lost: %s", what, error)  # noqa: TRY400  one line; the driver's frames say no more
+    def _tell(self, record: Record, request: Any) -> None:
+        """The main process mustn't wait at all: it serves the broker."""
+        within = 0.0
+        if claim_of(request) and not getattr(request, SPOOLED, False):
+            within = BUDGET - min(getattr(request, WAITED, 0.0), FOR_THE_CLAIM)
+        scribe_of(self.app).tell(record, within)
 
     @property
     def _max_bytes(self) -> int:
@@ -218,7 +292,9 @@ class RecordingBackend(Recording, BaseBackend):
         """Nothing beside the record."""
 
     def _get_task_meta_for(self, task_id: str) -> dict[str, Any]:
-        meta = database_of(self.app).read(lambda session: meta_of(session, task_id))
+        database = database_of(self.app)
+        with held_over_forks(database):
+            meta = database.read(lambda session: meta_of(session, task_id))
         return self.meta_from_decoded(meta)
 
 
@@ -234,28 +310,19 @@ def recording(backend: Any) -> Any:
     return known
 
 
-def _mine(request: Any) -> ColumnElement[bool]:
-    return claims.held_by(claim_of(request) or "")
+def _mine(request: Any) -> Teller:
+    return Teller("task", claim_of(request) or "")
 
 
-def _allowed(request: Any, result: Any, state: str) -> ColumnElement[bool]:
+def _worker(request: Any) -> Teller:
+    return Teller("worker", incarnation(), generation_of(request), now())
+
+
+def _teller(request: Any, result: Any, state: str) -> Teller:
     if request is None:
-        return claims.waiting()
+        return Teller("stranger")
     if claim_of(request):
         return _mine(request)
     if state == states.REVOKED and str(result) in _BEFORE_ITS_START:
-        return claims.not_begun(generation_of(request))
-    return claims.held_in(incarnation(), generation_of(request))
-
-
-def _end(
-    session: Session,
-    task_id: str,
-    call: Call | None,
-    outcome: Outcome,
-    where: ColumnElement[bool],
-    request: Any,
-) -> bool:
-    if call is None:
-        return claims.finish(session, task_id, outcome, where)
-    return claims.finish_or_insert(session, call, request.hostname, outcome, where)
+        return Teller("worker before the start", generation=generation_of(request))
+    return _worker(request)

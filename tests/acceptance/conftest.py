@@ -10,6 +10,7 @@ from redis import Redis
 
 from tests import services
 from tests.acceptance.installations import Installation
+from tests.services import OwnRedis
 
 SERVERS = ["postgresql+redis", "mariadb+rabbitmq"]
 # Seconds until Redis gives a killed worker's messages back: taskd's setting would take 300 to 400.
@@ -25,6 +26,25 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Installati
         installation = Installation(tmp_path, **settings)
         stack.callback(installation.kill_all)
         yield installation
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
+    home = tmp_path / "redis"
+    home.mkdir()
+    server = OwnRedis(home)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_place(own_redis: OwnRedis, tmp_path: Path) -> Iterator[Installation]:
+    folder = tmp_path / "place"
+    folder.mkdir()
+    place = Installation(folder, TASKD_BROKER__URL=own_redis.url)
+    yield place
+    place.kill_all()
 
 
 def _on_servers(

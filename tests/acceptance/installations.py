@@ -105,6 +105,11 @@ class Installation(Site):
         )
         eventually(lambda: self.any_run(*later), within)
 
+    def catches_up(self, within: float = 60.0) -> None:
+        """Wait until all that was decided by now has ended; deciding goes on."""
+        open_now = (RunRow.status.in_(ACTIVE), RunRow.decided_at <= datetime.now(UTC))
+        eventually(lambda: not self.any_run(*open_now), within)
+
     def settle(self, within: float = 60.0) -> list[RunRow]:
         """All runs, once the workers have ended what was decided."""
         eventually(lambda: not self.any_run(RunRow.status.in_(ACTIVE)), within)

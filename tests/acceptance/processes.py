@@ -8,7 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.waiting import SLACK
+
 TASKD = [sys.executable, "-m", "taskd"]
+HEARING = [
+    "env",
+    "--default-signal=INT",
+]  # as in a terminal: what a shell starts in its background has Ctrl-C ignored
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -24,7 +30,7 @@ class Running:
         self._output = folder / f"output-{os.urandom(4).hex()}"
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                command,
+                [*HEARING, *command],
                 cwd=folder,
                 env=environment(**more),
                 stdout=output,
@@ -44,7 +50,7 @@ class Running:
     def stop(self, number: signal.Signals = signal.SIGINT, within: float = 20) -> int:
         """Signal it and wait; its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(within)
+        return self.process.wait(within * SLACK)
 
 
 @contextmanager
@@ -66,7 +72,7 @@ def taskd(folder: Path, *words: str, **more: str) -> subprocess.CompletedProcess
         env=environment(**more),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

@@ -54,7 +54,7 @@ def test_a_broken_file_is_told_with_its_place_and_what_ran_goes_on(tmp_path: Pat
 
 def test_a_failure_is_told_in_one_line(tmp_path: Path, dev: Running) -> None:
     write(tmp_path, HELLO.replace("echo", "fail"))
-    eventually(lambda: "RuntimeError: hello\n" in dev.output, within=30)
+    eventually(lambda: "RuntimeError: hello  (taskd run-show " in dev.output, within=30)
     assert "Traceback" not in dev.output
 
 
@@ -80,7 +80,7 @@ def test_the_command_line_beside_it_asks_through_its_socket(tmp_path: Path, dev:
     assert taskd(tmp_path, "plan").returncode == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_stops_everything_within_seconds(dev: Running, number: signal.Signals) -> None:
     workers = eventually(lambda: children(dev.process.pid), within=30)
     assert dev.stop(number, within=10) == 0

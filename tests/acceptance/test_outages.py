@@ -1,20 +1,19 @@
 """Broker or database away while the daemon runs: nothing is lost, nothing runs twice, and it says what is wrong."""
 
 import json
-import shutil
 import sqlite3
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 
 import pytest
 
-from tests import services
 from tests.acceptance.installations import LEADS, Installation, assert_each_once, figures, said
+from tests.services import OwnRedis
 from tests.waiting import eventually
 
 NAMES = ("a", "b", "c")
@@ -23,51 +22,12 @@ NAMES = ("a", "b", "c")
 def unready(place: Installation) -> dict[str, str]:
     """What /readyz complains about."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{place.port}/readyz", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{place.port}/readyz", timeout=60) as answer:
             assert answer.status == HTTPStatus.OK
             return {}
     except urllib.error.HTTPError as error:
         checks = json.load(error)["checks"]
         return {name: reason for name, reason in checks.items() if reason != "ok"}
-
-
-class OwnRedis:
-    """A Redis server that can be stopped and started again on its port; it keeps what it has on disk."""
-
-    def __init__(self, home: Path) -> None:
-        self._binary = shutil.which("redis-server") or services.absent("redis-server", "install it")
-        self.port, self._home = services.free_port(), home
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._running = ExitStack()
-
-    def start(self) -> None:
-        """Again, with what it had."""
-        command = [self._binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._home)]
-        command += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
-        self._running.enter_context(services.started(command, self.url, self._home, within=20))
-
-    def stop(self) -> None:
-        """SIGTERM."""
-        self._running.close()
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
-    home = tmp_path / "redis"
-    home.mkdir()
-    server = OwnRedis(home)
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def redis_place(own_redis: OwnRedis, tmp_path: Path) -> Iterator[Installation]:
-    folder = tmp_path / "place"
-    folder.mkdir()
-    place = Installation(folder, TASKD_BROKER__URL=own_redis.url)
-    yield place
-    place.kill_all()
 
 
 def test_runs_wait_for_a_broker_that_is_away(redis_place: Installation, own_redis: OwnRedis) -> None:

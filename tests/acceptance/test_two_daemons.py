@@ -10,7 +10,7 @@ from typing import Any
 
 from tests import services
 from tests.acceptance.installations import LEADS, Installation, assert_each_once, figures, kill_group, said
-from tests.acceptance.processes import Running
+from tests.acceptance.processes import Running, taskd
 
 NAMES = ("a", "b", "c")
 
@@ -29,7 +29,7 @@ def second(place: Installation, **settings: str) -> tuple[Running, int]:
 
 def get(port: int, path: str) -> Mapping[str, Any]:
     """What a daemon answers."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
         assert answer.status == HTTPStatus.OK
         found: Mapping[str, Any] = json.load(answer)
         return found
@@ -45,6 +45,11 @@ def test_a_standby_answers_and_takes_over_from_a_killed_leader(place: Installati
     assert LEADS not in standby.output
     assert get(port, "/healthz")["status"] == get(port, "/readyz")["status"] == "ok"
     assert {found["name"] for found in get(port, "/api/v1/scheduler/schedulers")["items"]} == set(NAMES)
+    told = taskd(place.folder, "sync", "--approve", "5f0c1d2e3a4b5c6d", "--url", f"http://127.0.0.1:{port}")
+    assert (told.returncode, told.stderr) == (
+        2,
+        "taskd: this taskd stands by: ask the one that leads, with --url\n",
+    )
 
     kill_group(leader)
     _measure(standby, "a killed leader")

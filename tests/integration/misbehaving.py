@@ -3,6 +3,8 @@
 `effect` counts outside the database: one O_APPEND write a started body.
 """
 
+import asyncio
+import logging
 import os
 import signal
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from celery.exceptions import Ignore, Reject
+from celery.utils.log import get_task_logger
 
 from taskd import BaseTask
 from taskd.celery_app import app
@@ -45,11 +48,27 @@ def with_effect(self: BaseTask, seconds: float = 0) -> str:
     return "done"
 
 
+@app.task(name="t.secret")
+def with_secret(seconds: float, password: str) -> int:
+    time.sleep(seconds)
+    return len(password)
+
+
 @app.task(bind=True, name="t.once_long")
 def once_long(self: BaseTask) -> str:
     effect(self.request.id)
     if effects().count(self.request.id) == 1:
         time.sleep(60)
+    return "done"
+
+
+@app.task(bind=True, name="t.until_told")
+def until_told(self: BaseTask, seconds: float) -> str:
+    """Until there is a file `go`, or for so long."""
+    effect(self.request.id)
+    ends, told = time.monotonic() + seconds, Path(os.environ["EFFECTS"]).parent / "go"
+    while not told.exists() and time.monotonic() < ends:
+        time.sleep(0.1)
     return "done"
 
 
@@ -92,6 +111,53 @@ async def async_transient(self: BaseTask) -> int:
     return int(self.request.retries)
 
 
+@app.task(bind=True, name="t.flaky")
+def flaky(self: BaseTask, failures: int, error: str = "ValueError") -> int:
+    if self.request.retries < failures:
+        raise {"ValueError": ValueError, "ConnectionError": ConnectionError, "exit": SystemExit}[error](
+            "flaky"
+        )
+    return int(self.request.retries)
+
+
+@app.task(bind=True, name="t.async_flaky")
+async def async_flaky(self: BaseTask, failures: int) -> int:
+    if self.request.retries < failures:
+        raise ValueError("flaky")
+    return int(self.request.retries)
+
+
+@app.task(bind=True, name="t.async_sleeps", time_limit=3, soft_time_limit=1)
+async def async_sleeps(self: BaseTask) -> None:
+    try:
+        await asyncio.sleep(30)
+    finally:
+        effect(f"cancelled:{self.request.id}")
+
+
+@app.task(bind=True, name="t.async_name")
+async def async_name(self: BaseTask) -> str:
+    await asyncio.sleep(0.5)
+    return str(self.request.id)
+
+
+@app.task(name="t.ignored_result", ignore_result=True)
+def ignored_result() -> int:
+    return 7
+
+
+@app.task(name="t.hard_limit", time_limit=1)
+def hard_limit() -> None:
+    time.sleep(30)
+
+
+@app.task(bind=True, name="t.later")
+def later(self: BaseTask, seconds: float, word: str = "first") -> str:
+    if not self.request.retries:
+        raise self.retry(args=[seconds, "second"], countdown=seconds)
+    return word
+
+
 @app.task(bind=True, name="t.replace")
 def replace(self: BaseTask) -> Any:
     raise self.replace(with_effect.si())
@@ -132,3 +198,12 @@ def sleeps_too_long(catch: bool) -> None:
         if not catch:
             raise
         time.sleep(30)
+
+
+@app.task(bind=True, name="t.logs")
+def logs(self: BaseTask, seconds: float, fails: bool = False) -> None:
+    logging.getLogger("reports").warning("password=hunter2 in %s", self.request.id)
+    time.sleep(seconds)
+    get_task_logger("reports.late").error("nul \0 and \ud800 at the end")
+    if fails:
+        raise RuntimeError("after it logged")

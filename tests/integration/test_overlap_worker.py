@@ -16,6 +16,7 @@ from taskd.store import schedules
 from taskd.store.schedules import Origin
 from taskd.store.tables import RunRow
 from tests.integration.workers import Site, StartWorker, running
+from tests.waiting import eventually
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -66,12 +67,11 @@ def test_terminate_kills_the_body_and_the_next_run_goes(site: Site, start: Start
     declare(site, args=[600], overlap="terminate")
     start("prefork")
     (first,) = fire(NOON)
-    site.becomes(first.task_id, "STARTED")
+    eventually(lambda: site.started() == [first.task_id])  # its row says so a moment before
     _, second = fire(NOON + MINUTE)
     ended = site.becomes(first.task_id, "REVOKED")
     assert (ended.detail or {})["superseded_by"] == second.task_id
-    site.becomes(second.task_id, "STARTED")
-    assert site.started() == [first.task_id, second.task_id]
+    eventually(lambda: site.started() == [first.task_id, second.task_id])
 
 
 def test_what_was_cancelled_while_it_waited_never_starts(site: Site, start: StartWorker, fire: Fire) -> None:

@@ -11,8 +11,9 @@ from sqlalchemy import select
 
 from taskd.dispatch.dispatcher import Dispatcher
 from taskd.dispatch.leader import Leadership
-from taskd.reconcile.apply import Source, apply, load
+from taskd.reconcile.apply import Source, apply
 from taskd.reconcile.plan import compare
+from taskd.reconcile.table import load
 from taskd.schedule.crontab import resolve_hash
 from taskd.schedule.spec import uid_of
 from taskd.source.tree import Tree

@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from taskd.store import claims
 from taskd.store.tables import RunRow, WorkerRow
-from tests.integration.workers import Site, Worker, running
+from tests.integration.workers import FINAL, Site, Worker, running
 from tests.waiting import eventually
 
 
@@ -61,7 +61,7 @@ def prefork(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 def test_a_run_ends_as_its_task_does(
     place: Place, task: str, args: list[Any], status: str, attempt: int, result: Any, decided: bool
 ) -> None:
-    row = place.site.becomes(place.site.send(task, *args, decided=decided), *FINAL)
+    row = place.site.ended(place.site.send(task, *args, decided=decided))
     told = row.result.get("exc_type") if row.status == "FAILURE" else row.result
     assert (row.status, row.generation, told) == (status, attempt, result)
     assert row.kind == ("schedule" if decided else "adhoc")
@@ -70,24 +70,21 @@ def test_a_run_ends_as_its_task_does(
     assert row.completed_at is not None
     assert row.completed_at >= row.started_at
     assert row.runtime is not None
-    assert 0 <= row.runtime < 10
+    assert row.runtime >= 0
     if row.status == "FAILURE" and result != "Reject":
         assert row.traceback is not None
         assert str(result) in row.traceback
 
 
-FINAL = ("SUCCESS", "FAILURE", "REVOKED", "IGNORED", "LOST")
-
-
 @pytest.mark.parametrize(
     ("how", "error", "at_least"),
-    [(["t.sleeps", False], "SoftTimeLimitExceeded", 1), (["t.sleeps", True], "TimeLimitExceeded", 2)],
+    [(["t.sleeps", False], "SoftTimeLimitExceeded", 0.5), (["t.sleeps", True], "TimeLimitExceeded", 1)],
 )
 def test_a_time_limit_is_one_failure(prefork: Place, how: list[Any], error: str, at_least: float) -> None:
-    row = prefork.site.becomes(prefork.site.send(how[0], how[1]), *FINAL)
+    row = prefork.site.ended(prefork.site.send(how[0], how[1]))
     assert (row.status, row.result["exc_type"]) == ("FAILURE", error)
     assert row.runtime is not None
-    assert at_least <= row.runtime < 10
+    assert row.runtime >= at_least
 
 
 @pytest.mark.slow  # billiard waits 10 s before it believes that a child is gone
@@ -102,6 +99,18 @@ def test_progress_shows_while_it_runs(place: Place) -> None:
     assert (seen.status, seen.progress["total"]) == ("STARTED", 10)
     assert place.site.app.AsyncResult(task_id).state == "PROGRESS"
     assert place.site.becomes(task_id, *FINAL).progress == {"current": 9, "total": 10}
+
+
+def test_what_a_task_logs_shows_while_it_runs_and_stays(place: Place) -> None:
+    task_id = place.site.send("t.logs", 5, True)
+    seen = eventually(lambda: (row := place.site.row(task_id)) and row.log and row, within=20)
+    assert seen.status == "STARTED"
+    assert f"WARNING reports: password=hunter2 in {task_id}" in seen.log
+    log = place.site.becomes(task_id, *FINAL).log or ""
+    assert [line.split(": ", 1)[1] for line in log.splitlines()] == [
+        f"password=hunter2 in {task_id}",
+        "nul \\x00 and \\ud800 at the end",
+    ]
 
 
 def test_a_revoked_run_does_not_start(place: Place) -> None:

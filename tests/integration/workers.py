@@ -25,6 +25,7 @@ from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+FINAL = ("SUCCESS", "FAILURE", "REVOKED", "IGNORED", "LOST")
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Site:
 
     folder: Path
     environ: dict[str, str] = field(default_factory=dict)
+    module: str = "tests.integration.misbehaving"  # of the application that its workers run
 
     def __post_init__(self) -> None:
         self.effects = self.folder / "effects"
@@ -61,9 +63,20 @@ class Site:
         self.database.write(lambda session: session.add(RunRow(task_id=task_id, **row)))
         return task_id
 
-    def publish(self, task: str, task_id: str, *args: Any, decided: bool = True, **options: Any) -> None:
-        """Publish a message, whatever the table says."""
-        origin = {"schedule": "s", "scheduled_for": NOW.isoformat(), "kind": "schedule"}
+    def publish(
+        self,
+        task: str,
+        task_id: str,
+        *args: Any,
+        decided: bool = True,
+        retry: Any = None,
+        republished: bool = False,
+        **options: Any,
+    ) -> None:
+        """Publish a message, whatever the table says; `retry` as its schedule's `options` have it."""
+        origin: dict[str, Any] = {"schedule": "s", "scheduled_for": NOW.isoformat(), "kind": "schedule"}
+        origin |= {"retry": retry} if retry else {}
+        origin |= {"republished": 1} if republished else {}
         headers = {RUN_HEADER: origin} if decided else {}
         self.app.send_task(task, args, task_id=task_id, headers=headers, ignore_result=False, **options)
 
@@ -80,6 +93,20 @@ class Site:
             return row if row and row.status in statuses else None
 
         return eventually(check, within)  # type: ignore[return-value]  # eventually never returns None
+
+    def ended(self, task_id: str, within: float = 20) -> RunRow:
+        """The run once it has ended and its start is known: a killed child's may still wait in its spool."""
+
+        def check() -> RunRow | None:
+            row = self.row(task_id)
+            return row if row and row.status in FINAL and row.started_at and row.runtime is not None else None
+
+        return eventually(check, within)  # type: ignore[return-value]  # eventually never returns None
+
+    def accepted(self, task_id: str) -> bool:
+        """Whether a worker's main process has heard from its child that it runs."""
+        answers = self.app.control.inspect(timeout=2).active() or {}
+        return any(task_id == task["id"] for tasks in answers.values() for task in tasks)
 
     def started(self) -> list[str]:
         """Which runs' bodies have started, as they told a file."""
@@ -101,13 +128,13 @@ class Worker:
         """kill -9 the main process and its children, as a machine's failure does."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait(10)
+            self.process.wait(30)
 
     def stop(self) -> None:
         """A warm shutdown."""
         if self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(30)
+            self.process.wait(90)
 
 
 StartWorker = Callable[..., Worker]
@@ -120,7 +147,7 @@ def running(site: Site) -> Iterator[StartWorker]:
 
     def start(pool: str = "prefork", name: str = "w1", *words: str, **environ: str) -> Worker:
         output = site.folder / f"worker{len(workers)}.log"
-        command = [sys.executable, "-m", "celery", "-A", "tests.integration.misbehaving", "worker"]
+        command = [sys.executable, "-m", "celery", "-A", site.module, "worker"]
         command += ["-P", pool, "-c", "2", "-n", f"{name}@test", "-l", "info", *words]
         with output.open("wb") as out:
             process = subprocess.Popen(

@@ -16,7 +16,7 @@ from taskd.schedule.spec import ScheduleSpec, uid_of
 from taskd.store import schedules, schema
 from taskd.store.database import Database
 from taskd.store.schedules import Origin
-from taskd.store.tables import EventRow, LeaseRow, OutboxRow, RunRow, ScheduleRow
+from taskd.store.tables import EventRow, LeaseRow, OutboxRow, RunRow, ScheduleRow, StatRow
 from tests.services import DATABASES, own_database
 from tests.store.scene import MINUTE, NOON, Declare
 
@@ -48,10 +48,10 @@ def sqlite_url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def clear(database: Database) -> Callable[[], None]:
-    """Forgets all schedules, runs, messages and events."""
+    """Forgets all schedules, runs, messages, events and figures."""
 
     def delete_all(session: Session) -> None:
-        for table in (ScheduleRow, RunRow, OutboxRow, EventRow):
+        for table in (ScheduleRow, RunRow, OutboxRow, EventRow, StatRow):
             session.execute(delete(table))
 
     return lambda: database.write(delete_all)
@@ -59,7 +59,7 @@ def clear(database: Database) -> Callable[[], None]:
 
 @pytest.fixture
 def empty(clear: Callable[[], None]) -> None:
-    """No schedule, run, message or event of another test."""
+    """No schedule, run, message, event or figure of another test."""
     clear()
 
 

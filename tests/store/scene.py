@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import event, select
 
 from taskd.schedule.spec import ScheduleSpec
-from taskd.store import claims, schedules
+from taskd.store import attempts, claims, schedules
 from taskd.store.claims import Call, Outcome, Start
 from taskd.store.database import Database
 from taskd.store.schedules import Origin
@@ -47,7 +47,7 @@ def events(database: Database) -> list[tuple[str, str]]:
 def begin(database: Database, run: RunRow, at: datetime) -> None:
     """A worker starts it."""
     start = Start(Call(run.task_id, run.task_name, decided=True), f"worker.{run.id}", 0, "worker", at)
-    assert claims.begin(database, start) == "claimed"
+    assert attempts.begin(database, start) == "claimed"
 
 
 def end(database: Database, run: RunRow, at: datetime, status: str = "SUCCESS") -> None:

@@ -1,6 +1,7 @@
 """What a worker may write about a run, on every database."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -8,9 +9,10 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select
 
-from taskd.store import claims
+from taskd.store import attempts, claims, records
 from taskd.store.claims import Call, Outcome, Start
 from taskd.store.database import Database
+from taskd.store.records import Record, Teller
 from taskd.store.tables import RunRow
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -49,9 +51,9 @@ def test_the_first_copy_starts_and_the_second_is_refused_and_counted(
     database: Database, decide: Decide
 ) -> None:
     task_id = decide()
-    assert claims.begin(database, start(task_id, "worker1.a")) == "claimed"
-    assert claims.begin(database, start(task_id, "worker2.b")) == "refused"
-    assert claims.begin(database, start(task_id, "worker1.c")) == "refused"
+    assert attempts.begin(database, start(task_id, "worker1.a")) == "claimed"
+    assert attempts.begin(database, start(task_id, "worker2.b")) == "refused"
+    assert attempts.begin(database, start(task_id, "worker1.c")) == "refused"
     seen = row(database, task_id)
     assert (seen.status, seen.claim, seen.started_at, seen.worker) == (
         "STARTED",
@@ -65,17 +67,17 @@ def test_the_first_copy_starts_and_the_second_is_refused_and_counted(
 def test_a_claim_whose_answer_was_lost_is_repeated(database: Database, decide: Decide) -> None:
     task_id = decide()
     again = start(task_id)
-    assert claims.begin(database, again) == claims.begin(database, again) == "claimed"
+    assert attempts.begin(database, again) == attempts.begin(database, again) == "claimed"
 
 
 def test_a_retry_passes_and_a_late_copy_of_its_first_attempt_does_not(
     database: Database, decide: Decide
 ) -> None:
     task_id = decide()
-    claims.begin(database, start(task_id, "worker1.a"))
+    attempts.begin(database, start(task_id, "worker1.a"))
     assert finish(database, task_id, "RETRY", claims.held_by("worker1.a"), result={"exc_type": "E"})
-    assert claims.begin(database, start(task_id, "worker1.b", generation=1)) == "claimed"
-    assert claims.begin(database, start(task_id, "worker1.c", generation=0)) == "refused"
+    assert attempts.begin(database, start(task_id, "worker1.b", generation=1)) == "claimed"
+    assert attempts.begin(database, start(task_id, "worker1.c", generation=0)) == "refused"
     seen = row(database, task_id)
     assert (seen.generation, seen.result, seen.status) == (1, None, "STARTED")
 
@@ -86,8 +88,8 @@ def test_a_replacement_passes_though_its_retries_start_at_zero() -> None:
 
 def test_a_retry_written_late_does_not_undo_the_next_attempt(database: Database, decide: Decide) -> None:
     task_id = decide()
-    claims.begin(database, start(task_id, "worker1.a"))
-    claims.begin(database, start(task_id, "worker2.b", generation=1))
+    attempts.begin(database, start(task_id, "worker1.a"))
+    attempts.begin(database, start(task_id, "worker2.b", generation=1))
     assert not finish(database, task_id, "RETRY", claims.held_by("worker1.a"), runtime=1.0)
     assert finish(database, task_id, "SUCCESS", claims.held_by("worker2.b"), runtime=1.0)
     assert not finish(database, task_id, "RETRY", claims.held_by("worker1.a"), runtime=1.0)
@@ -96,7 +98,7 @@ def test_a_retry_written_late_does_not_undo_the_next_attempt(database: Database,
 
 def test_an_outcome_fills_the_row(database: Database, decide: Decide) -> None:
     task_id = decide()
-    claims.begin(database, start(task_id))
+    attempts.begin(database, start(task_id))
     assert finish(
         database, task_id, "SUCCESS", claims.held_by("worker1.a"), result=[1, {"ä": None}], runtime=2.5
     )
@@ -111,11 +113,11 @@ def test_an_outcome_fills_the_row(database: Database, decide: Decide) -> None:
 
 def test_the_first_final_status_stands(database: Database, decide: Decide) -> None:
     task_id = decide()
-    claims.begin(database, start(task_id))
+    attempts.begin(database, start(task_id))
     assert finish(database, task_id, "FAILURE", claims.held_in("worker1", 0))
     assert not finish(database, task_id, "SUCCESS", claims.held_by("worker1.a"))
     assert not finish(database, task_id, "FAILURE", claims.held_in("worker1", 0))
-    assert claims.begin(database, start(task_id, "worker1.b", generation=1)) == "refused"
+    assert attempts.begin(database, start(task_id, "worker1.b", generation=1)) == "refused"
     assert row(database, task_id).status == "FAILURE"
 
 
@@ -132,7 +134,7 @@ def test_the_parent_ends_what_its_child_had_begun_and_nothing_of_another_worker(
     database: Database, decide: Decide
 ) -> None:
     task_id = decide()
-    claims.begin(database, start(task_id, "worker1.a"))
+    attempts.begin(database, start(task_id, "worker1.a"))
     assert not finish(database, task_id, "FAILURE", claims.held_in("worker2", 0))
     assert finish(database, task_id, "FAILURE", claims.held_in("worker1", 0), detail={"reason": "killed"})
     seen = row(database, task_id)
@@ -143,7 +145,7 @@ def test_a_second_copy_that_expires_leaves_the_running_first_alone(
     database: Database, decide: Decide
 ) -> None:
     task_id = decide()
-    claims.begin(database, start(task_id))
+    attempts.begin(database, start(task_id))
     assert not finish(database, task_id, "REVOKED", claims.not_begun(0))
     assert row(database, task_id).status == "STARTED"
 
@@ -151,7 +153,7 @@ def test_a_second_copy_that_expires_leaves_the_running_first_alone(
 def test_a_revoked_run_never_starts(database: Database, decide: Decide) -> None:
     task_id = decide(detail={"late": 3})
     assert database.write(lambda session: claims.revoke(session, task_id, NOON, "no longer wanted"))
-    assert claims.begin(database, start(task_id)) == "refused"
+    assert attempts.begin(database, start(task_id)) == "refused"
     seen = row(database, task_id)
     assert (seen.status, seen.detail) == (
         "REVOKED",
@@ -161,22 +163,44 @@ def test_a_revoked_run_never_starts(database: Database, decide: Decide) -> None:
 
 def test_a_running_run_is_not_revoked_by_the_row_alone(database: Database, decide: Decide) -> None:
     task_id = decide()
-    claims.begin(database, start(task_id))
+    attempts.begin(database, start(task_id))
     assert not database.write(lambda session: claims.revoke(session, task_id, NOON, "no longer wanted"))
 
 
 def test_a_claim_given_back_is_free_for_the_next(database: Database, decide: Decide) -> None:
     task_id = decide()
-    claims.begin(database, start(task_id, "worker1.a"))
+    attempts.begin(database, start(task_id, "worker1.a"))
     assert not database.write(lambda s: claims.give_back(s, task_id, claims.held_by("worker2.b")))
     assert database.write(lambda s: claims.give_back(s, task_id, claims.held_by("worker1.a")))
     assert row(database, task_id).status == "PENDING"
-    assert claims.begin(database, start(task_id, "worker2.b")) == "claimed"
+    assert attempts.begin(database, start(task_id, "worker2.b")) == "claimed"
+
+
+def test_an_end_that_is_told_after_the_claim_was_given_back_knows_the_start(
+    database: Database, decide: Decide
+) -> None:
+    """A child that is killed past its time limit gives back what its worker's main process then calls a failure."""
+    task_id = decide()
+    attempts.begin(database, start(task_id, "worker1.a"))
+    assert database.write(lambda s: claims.give_back(s, task_id, claims.held_by("worker1.a")))
+    assert finish(database, task_id, "FAILURE", claims.held_in("worker1", 0))
+    seen = row(database, task_id)
+    assert (seen.started_at, seen.runtime) == (NOON, (LATER - NOON).total_seconds())
+
+
+def test_what_its_worker_says_late_is_not_about_the_next_delivery(database: Database, decide: Decide) -> None:
+    task_id = decide()
+    attempts.begin(database, start(task_id, "worker1.a"))
+    sent_back = Record(task_id, Teller("worker", "worker1", at=NOON), given_back=True)
+    database.write(lambda session: records.write(session, sent_back))
+    attempts.begin(database, replace(start(task_id, "worker1.b"), at=LATER))
+    assert not database.write(lambda session: records.write(session, sent_back))
+    assert (row(database, task_id).status, row(database, task_id).claim) == ("STARTED", "worker1.b")
 
 
 def test_progress_is_noted_while_it_runs_and_never_after(database: Database, decide: Decide) -> None:
     task_id = decide()
-    claims.begin(database, start(task_id))
+    attempts.begin(database, start(task_id))
 
     def note(current: int) -> bool:
         where = claims.held_by("worker1.a")
@@ -189,29 +213,29 @@ def test_progress_is_noted_while_it_runs_and_never_after(database: Database, dec
 
 
 def test_a_decided_run_without_a_row_is_refused_as_purged(database: Database) -> None:
-    assert claims.begin(database, start(str(uuid4()))) == "purged"
+    assert attempts.begin(database, start(str(uuid4()))) == "purged"
 
 
 def test_an_ad_hoc_call_gets_its_row(database: Database) -> None:
     task_id = str(uuid4())
-    assert claims.begin(database, start(task_id, decided=False)) == "claimed"
+    assert attempts.begin(database, start(task_id, decided=False)) == "claimed"
     seen = row(database, task_id)
     assert (seen.status, seen.kind, seen.args, seen.kwargs) == ("STARTED", "adhoc", [1], {"a": "ü"})
 
 
 def test_an_ad_hoc_retry_without_a_row_gets_one(database: Database) -> None:
     task_id = str(uuid4())
-    assert claims.begin(database, start(task_id, generation=2, decided=False)) == "claimed"
+    assert attempts.begin(database, start(task_id, generation=2, decided=False)) == "claimed"
     assert row(database, task_id).generation == 2
 
 
 def test_a_second_delivery_of_an_ad_hoc_call_runs_and_takes_the_row(database: Database) -> None:
     task_id = str(uuid4())
-    claims.begin(database, start(task_id, "worker1.a", decided=False))
-    assert claims.begin(database, start(task_id, "worker2.b", decided=False)) == "claimed"
+    attempts.begin(database, start(task_id, "worker1.a", decided=False))
+    assert attempts.begin(database, start(task_id, "worker2.b", decided=False)) == "claimed"
     assert not finish(database, task_id, "SUCCESS", claims.held_by("worker1.a"))
     assert finish(database, task_id, "SUCCESS", claims.held_by("worker2.b"))
-    assert claims.begin(database, start(task_id, "worker2.c", decided=False)) == "unrecorded"
+    assert attempts.begin(database, start(task_id, "worker2.c", decided=False)) == "unrecorded"
     assert row(database, task_id).status == "SUCCESS"
 
 
@@ -219,8 +243,8 @@ def test_a_replaced_run_that_lost_its_header_is_still_refused_twice(
     database: Database, decide: Decide
 ) -> None:
     task_id = decide(kind="manual")
-    assert claims.begin(database, start(task_id, "worker1.a", decided=False)) == "claimed"
-    assert claims.begin(database, start(task_id, "worker1.b", decided=False)) == "refused"
+    assert attempts.begin(database, start(task_id, "worker1.a", decided=False)) == "claimed"
+    assert attempts.begin(database, start(task_id, "worker1.b", decided=False)) == "refused"
 
 
 def test_an_ad_hoc_call_revoked_before_its_start_gets_a_row(database: Database) -> None:

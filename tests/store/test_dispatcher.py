@@ -1,6 +1,6 @@
 """T1 on every database: what is due is decided once, with its row, its message and its cursor, or not at all."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,13 +9,13 @@ from sqlalchemy import select, update
 
 from taskd.dispatch import claim as claiming
 from taskd.dispatch import dispatcher as dispatching
+from taskd.dispatch.compiled import Decisions
 from taskd.dispatch.dispatcher import Dispatcher
 from taskd.dispatch.leader import Leadership
 from taskd.errors import LeaseLost
 from taskd.schedule.spec import ScheduleSpec
 from taskd.store import events, leases, overrides, runs, schedules
 from taskd.store.database import Database
-from taskd.store.outbox import Message
 from taskd.store.schedules import Origin
 from taskd.store.tables import Base, EventRow, ScheduleRow
 from tests.store.scene import MINUTE, NOON, SOON, Declare, all_runs, outbox, schedule, statements
@@ -52,7 +52,7 @@ def test_a_second_look_finds_nothing_to_decide(
 def test_all_that_is_due_is_decided_in_one_pass(
     database: Database, dispatcher: Dispatcher, declare: Declare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatching, "_DUE", dispatching._DUE.limit(3))
+    monkeypatch.setattr(dispatching, "LOOK", 4)
     monkeypatch.setattr(dispatching, "BATCH", 3)
     for n in range(8):
         declare(f"s{n}")
@@ -108,11 +108,11 @@ def test_a_schedule_that_changed_since_it_was_read_is_left_for_the_next_pass(
     declare()
     prepare = dispatcher._prepare
 
-    def pause_first(row: Any, now: datetime) -> Any:
+    def pause_first(*given: Any) -> Any:
         database.write(
-            lambda session: overrides.pause(session, schedules.find(session, "one"), "op", None, now)
+            lambda session: overrides.pause(session, schedules.find(session, "one"), "op", None, SOON)
         )
-        return prepare(row, now)
+        return prepare(*given)
 
     monkeypatch.setattr(dispatcher, "_prepare", pause_first)
     assert dispatcher.tick(SOON) == 0
@@ -124,10 +124,9 @@ def test_two_processes_that_decide_the_same_write_one_row(
 ) -> None:
     declare()
     first, second = (Dispatcher(database, app, leadership) for _ in range(2))
-    rows = database.read(lambda session: list(session.execute(dispatching._DUE, {"now": SOON})))
-    claims = [second._prepare(row, SOON) for row in rows]
+    due = second._due(SOON)
     assert first.tick(SOON) == 1
-    assert second._write([claim for claim in claims if claim], SOON) == 0
+    assert second._decide(due, Decisions(SOON)) == 0
     assert len(all_runs(database)) == 1
 
 
@@ -167,15 +166,13 @@ def test_a_row_that_cannot_be_written_is_found_and_quarantined_alone(
 ) -> None:
     for n in range(5):
         declare(f"s{n}")
-    compose = dispatching.compose
+    fired_run = claiming.fired_run
 
-    def poison(app: Celery, order: Any, *rest: Any) -> Message:
-        message = compose(app, order, *rest)
-        if order.origin["schedule"] != "s3":
-            return message
-        return Message(message.body, {"not json": float("nan")}, message.options)
+    def poison(schedule: Any, *rest: Any) -> Any:
+        run = fired_run(schedule, *rest)
+        return run._replace(task_name=None) if schedule.name == "s3" else run
 
-    monkeypatch.setattr(dispatching, "compose", poison)
+    monkeypatch.setattr(claiming, "fired_run", poison)
     assert dispatcher.tick(SOON) == 4
     assert schedule(database, "s3").state == "quarantined"
     assert {run.schedule_name for run in all_runs(database)} == {"s0", "s1", "s2", "s4"}

@@ -1,10 +1,13 @@
 """Leadership on every database: one holder, taken over only from a row that stands still."""
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import update
 
+from taskd import clock
+from taskd.dispatch import skew
 from taskd.dispatch.leader import Leadership
 from taskd.errors import LeaseLost
 from taskd.store import leases
@@ -99,3 +102,52 @@ def test_every_leader_has_its_own_epoch(candidate: Candidate) -> None:
     two.step(1.0)
     assert first is not None
     assert two.epoch == first + 1
+
+
+def test_the_lease_is_as_old_as_the_last_sign_of_its_holder(candidate: Candidate) -> None:
+    one, two = candidate("one"), candidate("two")
+    assert two.age(0.0) is None
+    one.step(0.0)
+    two.step(1.0)
+    assert one.age(3.0) == 3.0
+    assert two.age(3.0) == pytest.approx(2.0, abs=0.9)
+
+
+@pytest.mark.parametrize(("hours", "says"), [(1, "3600 s ahead of"), (-1, "3600 s behind")])
+def test_a_candidate_whose_clock_is_off_the_databases_does_not_lead_and_says_so(
+    database: Database, candidate: Candidate, monkeypatch: pytest.MonkeyPatch, hours: int, says: str
+) -> None:
+    right = clock.now
+    one = candidate("one")
+    monkeypatch.setattr(clock, "now", lambda: right() + timedelta(hours=hours))
+    if database.dialect == "sqlite":  # its clock is this machine's
+        assert one.step(0.0)
+        return
+    assert not one.step(0.0)
+    assert says in (one.clock_is_wrong or "")
+
+    monkeypatch.setattr(clock, "now", right)
+    assert one.step(1.0)
+    assert one.clock_is_wrong is None
+
+
+def test_a_leader_whose_clock_jumps_gives_the_lease_back_at_once(
+    database: Database, candidate: Candidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = clock.now
+    one, two = candidate("one"), candidate("two")
+    assert one.step(0.0)
+    monkeypatch.setattr(clock, "now", lambda: right() + timedelta(hours=1))
+    leads = database.dialect == "sqlite"
+    assert one.step(0.1) == leads
+    monkeypatch.setattr(clock, "now", right)
+    assert two.step(0.2) != leads
+
+
+def test_a_clock_within_seconds_of_the_databases_is_near_enough(
+    candidate: Candidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = clock.now
+    off = timedelta(seconds=skew.FURTHEST - 2)
+    monkeypatch.setattr(clock, "now", lambda: right() - off)
+    assert candidate("one").step(0.0)

@@ -12,9 +12,10 @@ from taskd.dispatch.dispatcher import Dispatcher
 from taskd.dispatch.revoking import Revoker
 from taskd.errors import LeaseLost
 from taskd.schedule.overlap import OverlapPolicy
-from taskd.store import leases, overrides, schedules
+from taskd.store import claims, leases, overrides, retries, schedules
 from taskd.store import outbox as outbox_statements
 from taskd.store.database import Database
+from taskd.store.outbox import Message
 from taskd.store.tables import RunRow
 from tests.store.scene import (
     HOUR,
@@ -188,6 +189,23 @@ def test_a_run_that_waits_for_a_worker_is_active_however_long(
     dispatcher.tick(SOON + HOUR)
     assert statuses(database)[0] == "PENDING"
     assert statuses(database)[-1] == "SKIPPED"
+
+
+def test_a_run_that_waits_for_its_next_attempt_is_no_stale_one(
+    database: Database, dispatcher: Dispatcher, declare: Declare
+) -> None:
+    declare(overlap="skip", crontab="0 * * * *", retry={"max": 1, "backoff": "3h", "backoff_max": "3h"})
+    dispatcher.tick(SOON)
+    [first] = all_runs(database)
+    begin(database, first, SOON)
+    mine, again = claims.held_by(f"worker.{first.id}"), Message.of(b"again", {"retries": 1}, {"queue": "q"})
+    database.write(
+        lambda session: retries.wait(session, first.task_id, again, SOON + 3 * HOUR, mine, SOON + MINUTE)
+    )
+    for hour in (1, 2):
+        dispatcher.tick(SOON + hour * HOUR)
+    assert statuses(database) == ["RETRY", "SKIPPED", "SKIPPED"]
+    assert [message.run_id for message in outbox(database)] == [first.id]
 
 
 def test_the_hard_limit_makes_the_lease_longer(

@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from taskd.schedule.spec import ScheduleSpec, uid_of
 from taskd.store import run_pages, schedule_pages, schedules
 from taskd.store.database import Database
-from taskd.store.run_pages import RunFilter
+from taskd.store.run_pages import RunFilter, Total
 from taskd.store.schedule_pages import ScheduleFilter, SortKey
 from taskd.store.tables import RunRow
 from tests.services import own_name
@@ -112,7 +113,7 @@ def test_a_page_is_a_part_and_the_total_is_of_all(database: Database, task: str)
 def test_runs_are_walked_both_ways(database: Database, task: str) -> None:
     wanted = RunFilter(task_name=task)
     first = database.read(lambda session: run_pages.page(session, wanted, limit=3))
-    assert (numbers(first.rows), first.newer, first.older, first.total) == ([6, 5, 4], False, True, 7)
+    assert (numbers(first.rows), first.newer, first.older, first.total) == ([6, 5, 4], False, True, Total(7))
     second = database.read(lambda session: run_pages.page(session, wanted, limit=3, before=first.rows[-1].id))
     assert (numbers(second.rows), second.newer, second.older) == ([3, 2, 1], True, True)
     back = database.read(lambda session: run_pages.page(session, wanted, limit=3, after=second.rows[0].id))
@@ -126,3 +127,54 @@ def test_a_span_begins_with_its_first_moment_and_ends_before_its_last(database: 
         task_name=task, since=THEN + timedelta(microseconds=2), until=THEN + timedelta(microseconds=5)
     )
     assert numbers(database.read(lambda session: run_pages.page(session, wanted, limit=9)).rows) == [4, 3, 2]
+
+
+def test_a_span_is_walked_by_its_times(database: Database) -> None:
+    """A run of a time that had been missed comes where its time is, also behind the id of one that is deleted."""
+    name = own_name("task")
+    days = [THEN + timedelta(days=day) for day in (3, 1, 2, 2, 4)]
+    for number, day in enumerate(days):
+        row = RunRow(
+            task_id=f"{name}.{number}", task_name=name, status="SUCCESS", kind="adhoc", started_at=day
+        )
+        database.write(lambda session, row=row: session.add(row))
+    wanted = RunFilter(task_name=name, since=THEN, until=THEN + timedelta(days=9))
+    first = database.read(lambda session: run_pages.page(session, wanted, limit=3))
+    assert (numbers(first.rows), first.older, first.total) == ([4, 0, 3], True, Total(5))
+    second = database.read(lambda session: run_pages.page(session, wanted, limit=3, before=first.rows[-1].id))
+    assert (numbers(second.rows), second.newer, second.older) == ([2, 1], True, False)
+    back = database.read(lambda session: run_pages.page(session, wanted, limit=2, after=second.rows[0].id))
+    assert (numbers(back.rows), back.newer, back.older) == ([0, 3], True, True)
+    gone = first.rows[-1].id
+    database.write(lambda session: session.execute(delete(RunRow).where(RunRow.id == gone)))
+    after_it = database.read(lambda session: run_pages.page(session, wanted, limit=3, before=gone))
+    assert numbers(after_it.rows) == [2, 1]
+
+
+def test_a_total_is_an_estimate_where_counting_takes_long(
+    database: Database, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def total(wanted: RunFilter) -> Total:
+        return database.read(lambda session: run_pages.page(session, wanted, limit=1)).total
+
+    assert total(RunFilter(task_name=task)) == Total(7)
+    assert total(RunFilter(task_name="nobody's")) == Total(0)
+    monkeypatch.setattr(run_pages, "EXACT", 5)
+    assert total(RunFilter(task_name=task)) == Total(5, estimated=True)
+    assert total(RunFilter(task_name="nobody's")) == Total(0)
+    monkeypatch.setattr(run_pages, "FIRST", 2)
+    monkeypatch.setattr(run_pages, "PATIENCE", 0)
+    assert total(RunFilter(task_name=task)) == Total(2, estimated=True)
+    monkeypatch.setattr(run_pages, "PATIENCE", 1e9)
+    assert total(RunFilter(task_name=task)) == Total(5, estimated=True)
+    everything = total(RunFilter())
+    assert everything.estimated
+    assert everything.count >= 7
+
+
+def test_all_schedules_come_by_their_ids_in_their_order(database: Database, task: str) -> None:
+    wanted = ScheduleFilter(task=task)
+    order = database.read(lambda session: schedule_pages.ids(session, wanted, "last_run_at", descending=True))
+    assert [
+        row.name for row in database.read(lambda session: schedule_pages.among(session, [*order, 0]))
+    ] == listed(database, wanted, "last_run_at", descending=True)

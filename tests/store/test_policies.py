@@ -165,7 +165,7 @@ def test_the_window_of_what_waits_for_the_broker_counts_from_its_delay(
     assert (statuses(database), all_runs(database)[0].published_at is None) == (["PENDING"], False)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     keys=st.fixed_dictionaries(
         {
@@ -194,13 +194,15 @@ def test_the_window_of_what_waits_for_the_broker_counts_from_its_delay(
 def test_every_occurrence_has_one_row_or_a_place_in_one(
     clear: Callable[[], None],
     database: Database,
-    dispatcher: Dispatcher,
+    app: Celery,
+    leadership: Leadership,
     declare: Declare,
     keys: dict[str, Any],
     limit: int,
     moves: list[tuple[int, str]],
 ) -> None:
     clear()
+    dispatcher = Dispatcher(database, app, leadership)  # what was cleared it hasn't seen
     declare(at=NOON, max_run_count=limit, **keys)
     now = NOON
     for seconds, move in moves:

@@ -1,8 +1,10 @@
 """P and T2: what is due is sent and marked; what can't be sent waits, and never delays what can."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from math import inf
 from typing import Any
 from uuid import uuid4
 
@@ -11,25 +13,22 @@ from celery import Celery
 from kombu import Connection
 from sqlalchemy import delete, select
 
+from taskd.dispatch import outlet
 from taskd.dispatch import publisher as publishing
 from taskd.dispatch.leader import Leadership
 from taskd.dispatch.messages import Order, compose
 from taskd.dispatch.publisher import Publisher
-from taskd.store import runs
+from taskd.errors import LeaseLost
+from taskd.store import outbox, runs
 from taskd.store.database import Database
 from taskd.store.runs import NewRun
 from taskd.store.tables import OutboxRow, RunRow
+from tests.leading import Leading
 from tests.services import free_port
+from tests.store.scene import statements
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 Put = Callable[..., str]
-
-
-class Leading(Leadership):
-    """One that leads, whatever the table says: who leads is asked elsewhere."""
-
-    def leads(self, seconds: float) -> bool:
-        return True
 
 
 @pytest.fixture
@@ -58,9 +57,10 @@ def put(database: Database, app: Celery) -> Put:
 
     def decide(queue: str, at: datetime | None = NOON) -> str:
         task_id = str(uuid4())
-        message = compose(app, Order(task_id, "t", [], {}, {"queue": queue}, {}), NOON)
+        order = Order("t", [], {}, {"queue": queue}, queue, "schedule")
+        message = compose(app, order).fill(task_id, at and at.isoformat(), NOON)
         kind = "schedule" if at else "manual"
-        new = NewRun(task_id, "t", "PENDING", kind, next(ids), queue, NOON, [], {}, at, None, message)
+        new = NewRun(task_id, "t", "PENDING", kind, next(ids), queue, NOON, "[]", "{}", at, None, message)
         database.write(lambda session: runs.add(session, [new]))
         return task_id
 
@@ -100,6 +100,22 @@ def test_what_is_due_is_sent_once_in_order_and_marked(
     assert waiting(database) == 0
 
 
+def test_who_no_longer_leads_marks_nothing_so_that_the_next_leader_sends_it(
+    database: Database, app: Celery, put: Put
+) -> None:
+    class Deposed(Leading):
+        def fence(self, session: Any) -> None:
+            raise LeaseLost("another process has taken the dispatch lease")
+
+    queue = uuid4().hex
+    task_id, late = put(queue), put(queue, NOON - timedelta(hours=3))
+    with pytest.raises(LeaseLost):
+        Publisher(database, app, Deposed(database, "dispatch", "me", 10.0)).tick(NOON)
+    assert waiting(database) == 2
+    assert run(database, task_id).published_at is None
+    assert run(database, late).status == "PENDING"
+
+
 def test_more_than_a_batch_goes_in_one_pass(
     database: Database, app: Celery, leadership: Leadership, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,14 +146,14 @@ def test_a_queue_that_is_refused_does_not_delay_another(
 ) -> None:
     bad, good = uuid4().hex, uuid4().hex
     first, second, third = put(bad), put(good), put(bad, NOON + timedelta(seconds=1))
-    send = publishing.send
+    send = outlet.send
 
     def refuse(app: Celery, producer: Any, name: str, message: Any) -> None:
         if message.options["queue"] == bad:
             raise RuntimeError("PRECONDITION_FAILED")
         send(app, producer, name, message)
 
-    monkeypatch.setattr(publishing, "send", refuse)
+    monkeypatch.setattr(outlet, "send", refuse)
     assert Publisher(database, app, leadership).tick(NOON) == 1
     assert received(app, good) == [second]
     assert {run(database, task_id).published_at for task_id in (first, third)} == {None}
@@ -163,3 +179,85 @@ def test_who_no_longer_leads_sends_nothing(
     monkeypatch.setattr(Leading, "leads", lambda *_: False)
     assert Publisher(database, app, leadership).tick(NOON) == 0
     assert waiting(database) == 1
+
+
+def test_during_an_outage_the_outbox_is_not_read_again_and_again(
+    database: Database, leadership: Leadership, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # However slowly the test runs, the broker still rests at its end.
+    monkeypatch.setattr(publishing.Backoff, "fail", lambda self, seconds: setattr(self, "until", inf) or 60.0)
+    put(uuid4().hex)
+    away = Celery("test", broker=f"redis://127.0.0.1:{free_port()}/0", set_as_current=False)
+    publisher = Publisher(database, away, leadership)
+    assert publisher.tick(NOON) == 0
+    publisher.tick(NOON)  # which looks for what nobody needs any more
+    assert not [sql for sql in statements(database, lambda: publisher.tick(NOON)) if "task_outbox" in sql]
+
+
+def test_what_is_handed_over_is_sent_without_asking_the_outbox_and_marked_by_the_next_t1(
+    database: Database, app: Celery, leadership: Leadership, put: Put
+) -> None:
+    queue, publisher = uuid4().hex, Publisher(database, app, leadership)
+    publisher.tick(NOON)  # nothing is behind
+    task_id = put(queue)
+    with publisher.committing:
+        publisher.hand_over(database.read(lambda session: outbox.due(session, NOON, 10)))
+    sql = statements(database, lambda: publisher.tick(NOON, more_comes=True))
+    assert received(app, queue) == [task_id]
+    assert sql == []
+    with publisher.marks.taken() as marks:
+        database.write(lambda session: outbox.mark_all(session, marks))
+    assert run(database, task_id).published_at
+    assert publisher.tick(NOON) == 0
+
+
+def test_marks_of_a_transaction_that_failed_are_written_with_the_next(
+    database: Database, app: Celery, leadership: Leadership, put: Put
+) -> None:
+    task_id, publisher = put(uuid4().hex), Publisher(database, app, leadership)
+    [waiting] = database.read(lambda session: outbox.due(session, NOON, 10))
+    publisher.marks.add([waiting.run_id], NOON)
+    with pytest.raises(RuntimeError), publisher.marks.taken():
+        raise RuntimeError("the commit failed")
+    with publisher.marks.taken() as marks:
+        database.write(lambda session: outbox.mark_all(session, marks))
+    assert run(database, task_id).published_at == NOON
+
+
+def test_after_an_outage_what_waited_goes_before_what_has_just_been_decided(
+    database: Database, app: Celery, leadership: Leadership, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, publisher = uuid4().hex, Publisher(database, app, leadership)
+    publisher.tick(NOON)
+    sent, refuses = outlet.send, [True]
+
+    def send(*given: Any) -> None:
+        if refuses:
+            refuses.clear()
+            raise RuntimeError("PRECONDITION_FAILED")
+        sent(*given)
+
+    monkeypatch.setattr(outlet, "send", send)
+    first = put(queue)
+    publisher.tick(NOON)
+    later = publishing.clock.monotonic() + 60
+    monkeypatch.setattr(publishing.clock, "monotonic", lambda: later)
+    second = put(queue, NOON + timedelta(seconds=1))
+    with publisher.committing:
+        found = database.read(lambda session: outbox.due(session, NOON, 10))
+        publisher.hand_over([waiting for waiting in found if waiting.task_id == second])
+    publisher.tick(NOON)
+    assert received(app, queue) == [first, second]
+
+
+def test_marks_wait_for_others_and_are_there_again_after_a_failure() -> None:
+    marks = publishing.Marks()
+    marks.add([1, 2], NOON)
+    with marks.taken(at_least=2) as taken:
+        assert not taken
+    marks.add([3], NOON)
+    with suppress(LeaseLost), marks.taken(at_least=2) as taken:
+        raise LeaseLost("another process has taken the dispatch lease")
+    with marks.taken() as taken:
+        assert [mark.run_ids for mark in taken] == [[1, 2], [3]]
+    assert not marks

@@ -4,8 +4,10 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from celery import Celery
 from sqlalchemy import delete, select
 
+from taskd.dispatch.rerunning import Reruns
 from taskd.dispatch.sweeper import PATIENCE, Seen, Sweeper, gone, orphans, watch
 from taskd.errors import LeaseLost
 from taskd.store import workers
@@ -15,6 +17,7 @@ from taskd.store.tables import OutboxRow, RunRow, WorkerRow
 from taskd.store.workers import Running, Worker
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+RERUNS = Reruns(Celery("t", broker="memory://", set_as_current=False))
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +51,7 @@ def status_of(database: Database, task_id: str) -> tuple[str, dict[str, object] 
 
 
 def sweeper(database: Database) -> Sweeper:
-    return Sweeper(database, fence=lambda session: None)
+    return Sweeper(database, lambda session: None, RERUNS)
 
 
 def test_a_worker_counts_until_its_name_is_taken_over(database: Database) -> None:
@@ -109,7 +112,7 @@ def test_a_sweeper_that_no_longer_leads_ends_nothing(database: Database) -> None
     sign_on(database, worker("new"))
     run = add_run(database, claim="old.x", worker="w1@host")
     with pytest.raises(LeaseLost):
-        Sweeper(database, fence).sweep(0.0, NOON)
+        Sweeper(database, fence, RERUNS).sweep(0.0, NOON)
     assert status_of(database, run)[0] == "STARTED"
 
 

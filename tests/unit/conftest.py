@@ -21,9 +21,13 @@ class Workplace:
 
     def taskd(self, *words: str, exits: int = 0) -> Result:
         """Call taskd; its exit code is part of what is promised."""
-        result = CliRunner().invoke(main, words)
+        result = self.invoke(*words)
         assert result.exit_code == exits, result.output
         return result
+
+    def invoke(self, *words: str) -> Result:
+        """Call taskd, and see."""
+        return CliRunner().invoke(main, words)
 
     def json(self, *words: str, exits: int = 0) -> Any:
         """What it prints with --json."""

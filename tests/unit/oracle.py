@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import cache, lru_cache
-from typing import NamedTuple
+from itertools import compress, pairwise
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 WEEKDAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
@@ -99,7 +100,7 @@ def weekday_says(field: str, day: date) -> bool:
     return False
 
 
-@lru_cache(maxsize=100_000)
+@cache
 def day_matches(expression: str, day_match: str, day: date) -> bool:
     _second, _minute, _hour, of_month, month, of_week = fields(expression)
     if not says(month, day.month, 1):
@@ -112,54 +113,64 @@ def day_matches(expression: str, day_match: str, day: date) -> bool:
     return all(both) if day_match == "and" else any(both)
 
 
-@lru_cache(maxsize=1000)
-def times_of_day(expression: str) -> frozenset[int]:
-    """The seconds of a day that the time fields name."""
+@cache
+def hits(expression: str, day_match: str, day: date, step: int) -> bytes:
+    """The day in steps of so many seconds: 1 where the expression matches, else 0."""
+    return times_of_day(expression, step) if day_matches(expression, day_match, day) else bytes(86400 // step)
+
+
+@cache
+def times_of_day(expression: str, step: int) -> bytes:
+    """The same for what the time fields name."""
     second, minute, hour, *_ = fields(expression)
-    seconds = [s for s in range(60) if says(second, s, 0)]
-    minutes = [m for m in range(60) if says(minute, m, 0)]
-    return frozenset(
-        h * 3600 + m * 60 + s for h in range(24) if says(hour, h, 0) for m in minutes for s in seconds
+    return bytes(
+        says(hour, time // 3600, 0) and says(minute, time // 60 % 60, 0) and says(second, time % 60, 0)
+        for time in range(0, 86400, step)
     )
 
 
-class Shown(NamedTuple):
-    """One step of a window: what the wall clock shows at an instant."""
+class Window(NamedTuple):
+    """What the wall clock shows from step to step: places in the `days`, which stand in a row."""
 
-    instant: datetime
-    day: date
-    time: int  # seconds since midnight
-    again: bool  # shown before
-    skipped: tuple[tuple[date, int], ...]  # days and times that the clocks jumped over to come here
-
-
-def split(reading: datetime) -> tuple[date, int]:
-    return reading.date(), reading.hour * 3600 + reading.minute * 60 + reading.second
+    instants: list[datetime]
+    days: list[date]
+    shown: list[slice]  # the places, step by step; those that follow each other are a slice
+    again: list[int]  # steps that show what was shown before
+    skipped: dict[int, list[int]]  # by step: the places that the clock jumped over to come there
 
 
 @lru_cache(maxsize=4)
-def readings(zone: str, start: datetime, end: datetime, seconds: int) -> list[Shown]:
-    """What `zone` shows from `start` until before `end`, in steps."""
-    tz, step = ZoneInfo(zone), timedelta(seconds=seconds)
-    seen: set[datetime] = set()
-    shown = []
+def window(zone: str, start: datetime, end: datetime, step: int) -> Window:
+    """What `zone` shows from `start` until before `end`, in steps of so many seconds."""
+    tz, first = ZoneInfo(zone), start.astimezone(ZoneInfo(zone)).toordinal() - 2
+    since, until = int(start.timestamp()), int(end.timestamp())
+    instants: list[datetime] = []
+    shown: list[int] = []
+    again: list[int] = []
+    skipped: dict[int, list[int]] = {}
+    seen: set[int] = set()
+    previous = None
     # Since 1990 no clock has been set back by more than 3 hours.
-    instant = start - timedelta(hours=4)
-    previous = instant.astimezone(tz).replace(tzinfo=None)
-    while instant < end:
-        reading = instant.astimezone(tz).replace(tzinfo=None)
-        skipped = []
-        while (previous := previous + step) < reading:
-            skipped.append(split(previous))
-        if instant >= start:
-            shown.append(Shown(instant, *split(reading), reading in seen, tuple(skipped)))
-        seen.add(reading)
-        previous = reading
-        instant += step
-    return shown
+    for second in range(since - 4 * 3600, until, step):
+        local = datetime.fromtimestamp(second, tz)
+        time = local.hour * 3600 + local.minute * 60 + local.second
+        place = ((local.toordinal() - first) * 86400 + time) // step
+        if second >= since:
+            if place in seen:
+                again.append(len(shown))
+            if previous is not None and place > previous + 1:
+                skipped[len(shown)] = list(range(previous + 1, place))
+            instants.append(datetime.fromtimestamp(second, UTC))
+            shown.append(place)
+        seen.add(place)
+        previous = place
+    days = [date.fromordinal(first + n) for n in range(max(shown) * step // 86400 + 1)]
+    breaks = [0, *(n for n in range(1, len(shown)) if shown[n] != shown[n - 1] + 1), len(shown)]
+    slices = [slice(shown[low], shown[high - 1] + 1) for low, high in pairwise(breaks)]
+    return Window(instants, days, slices, again, skipped)
 
 
-def occurrences(
+def fires(
     expression: str,
     zone: str,
     start: datetime,
@@ -168,39 +179,53 @@ def occurrences(
     day_match: str = "or",
     gap: str | None = None,
     overlap: str | None = None,
-) -> list[datetime]:
-    """Every occurrence in [start, end), which are whole minutes in UTC."""
+) -> bytes:
+    """1 for each step in [start, end), whole minutes in UTC, at which it is due, else 0."""
     free = follows_the_clock(expression)
-    makes_up = (gap or ("skip" if free else "run_after")) == "run_after"
-    repeats = (overlap or ("both" if free else "first")) == "both"
-    times = times_of_day(expression)
+    step = step_of(expression)
+    there = window(zone, start, end, step)
+    says = b"".join(hits(expression, day_match, day, step) for day in there.days)
+    due = bytearray(b"".join(says[places] for places in there.shown))
+    if (overlap or ("both" if free else "first")) == "first":
+        for n in there.again:
+            due[n] = 0
+    if (gap or ("skip" if free else "run_after")) == "run_after":
+        for n, places in there.skipped.items():
+            due[n] |= any(says[place] for place in places)
+    return bytes(due)
 
-    def hit(day: date, time: int) -> bool:
-        return time in times and day_matches(expression, day_match, day)
 
-    return [
-        at.instant
-        for at in readings(zone, start, end, 60 if fields(expression)[0] == "0" else 1)
-        if (at.time in times and (repeats or not at.again) and hit(at.day, at.time))
-        or (at.skipped and makes_up and any(hit(*missed) for missed in at.skipped))
-    ]
+def step_of(expression: str) -> int:
+    """The seconds from step to step that show every occurrence."""
+    return 60 if fields(expression)[0] == "0" else 1
+
+
+def occurrences(expression: str, zone: str, start: datetime, end: datetime, **rules: Any) -> list[datetime]:
+    """Every occurrence in [start, end); `rules` as for `fires`."""
+    instants = window(zone, start, end, step_of(expression)).instants
+    return list(compress(instants, fires(expression, zone, start, end, **rules)))
 
 
 def transitions(zone: str, start: datetime, end: datetime) -> Iterator[tuple[datetime, timedelta, timedelta]]:
     """Each change of offset in (start, end]: the instant (UTC), the offset before and after."""
     tz = ZoneInfo(zone)
-
-    def offset(instant: datetime) -> timedelta:
-        shown = instant.astimezone(tz).utcoffset()
-        assert shown is not None
-        return shown
-
-    day = start
-    while day < end:
-        low, high = day, day + timedelta(days=2)  # since 1990 no zone has kept an offset for less than a week
-        if offset(low) != offset(high):
+    # Since 1990 no zone has kept an offset for less than a week; no reading is further than a day from UTC's.
+    marks = _every_fourth_day(start, end)
+    offsets = [tz.utcoffset(mark) or timedelta() for mark in marks]
+    for mark, (before, after) in zip(marks, pairwise(offsets), strict=False):
+        if before != after:
+            low = mark.replace(tzinfo=UTC) - before - timedelta(days=1)
+            high = low + timedelta(days=6)
             while high - low > timedelta(seconds=1):
                 middle = low + timedelta(seconds=(high - low) // timedelta(seconds=2))
-                low, high = (middle, high) if offset(middle) == offset(day) else (low, middle)
-            yield high.astimezone(UTC), offset(low), offset(high)
-        day += timedelta(days=2)
+                stands = middle.astimezone(tz).utcoffset() == before
+                low, high = (middle, high) if stands else (low, middle)
+            if start < high <= end:
+                yield high, before, after
+
+
+@cache
+def _every_fourth_day(start: datetime, end: datetime) -> list[datetime]:
+    """Wall clock readings from before `start` until after `end`."""
+    days = range(-4, (end - start).days + 8, 4)
+    return [start.replace(tzinfo=None) + timedelta(days=n) for n in days]

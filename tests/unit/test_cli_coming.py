@@ -54,6 +54,7 @@ def test_a_schedule_is_shown_in_its_own_zone(stocked: Workplace) -> None:
     [
         (["61 * * * *"], "crontab '61 * * * *': '61' can't stand in the minute field"),
         (["0 0 30 2 *"], "never occurs"),
+        (["R 1 * * *"], "'r' in the minute field would be random: write H"),
         (["@dayly"], "@dayly"),
         (["0s"], "a duration must be between 1s and 50 years"),
         (["@daily", "--tz", "Europe/Berlim"], "did you mean 'Europe/Berlin'?"),

@@ -76,6 +76,8 @@ def test_the_live_log_tells_each_step_once(database: Database, capsys: pytest.Ca
     )
     assert told() == ['09:00:00  demo  SUCCESS  1.50 s  {"password": "******"}']
     assert told() == []
+    add(database, 3, "FAILURE", published_at=NINE, completed_at=NINE, runtime=1.5, traceback="OSError: away")
+    assert told()[1:] == ["09:00:00  demo  FAILURE  1.50 s  OSError: away  (taskd run-show 3)"]
 
 
 def test_what_ended_between_two_looks_fired_unless_it_was_missed(
@@ -192,6 +194,10 @@ def test_run_is_the_daemon_and_exits_as_it_does(
     place: Workplace, monkeypatch: pytest.MonkeyPatch, words: list[str], *, dispatch: bool
 ) -> None:
     called = []
-    monkeypatch.setattr(daemon, "run", lambda settings, *, dispatch: called.append(dispatch) or 7)
+    monkeypatch.setattr(
+        daemon,
+        "run",
+        lambda settings, *, reread, dispatch: called.append((reread() == settings, dispatch)) or 7,
+    )
     place.taskd("run", *words, exits=7)
-    assert called == [dispatch]
+    assert called == [(True, dispatch)]

@@ -1,5 +1,6 @@
-"""`list`, `show`, `runs`."""
+"""`list`, `show`, `runs`, `run-show`, `log`."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -77,6 +78,30 @@ def test_runs_show_what_came_of_each(stocked: Workplace) -> None:
     assert [run["status"] for run in stocked.json("runs")] == ["MISSED", "FAILURE"]
 
 
+def test_one_run_is_shown_with_its_traceback(stocked: Workplace) -> None:
+    traceback = "Traceback …\n  File …\nValueError: no\x1b[2J data\n"
+    add_run(stocked, "daily-report", "FAILURE", traceback=traceback, log="half of it\n", runtime=1.5)
+    for handle in ("1", "daily-report-FAILURE"):
+        shown = stocked.taskd("run-show", handle)
+        assert "status            FAILURE\n" in shown.stdout
+        assert "scheduled_for     2026-01-31 09:00:00+08:00\n" in shown.stdout
+        assert shown.stdout.endswith("\n\nTraceback …\n  File …\nValueError: no [2J data\n")
+        assert shown.stderr == "what it logged: taskd log 1\n"
+    assert stocked.json("run-show", "1")["traceback"] == traceback
+    assert stocked.complaint("run-show", "7") == "taskd: there is no run '7'"
+
+
+def test_a_log_is_shown_masked_to_its_end(stocked: Workplace) -> None:
+    add_run(stocked, "daily-report", "SUCCESS", log="one\npassword=hunter2\n")
+    assert stocked.taskd("log", "daily-report-SUCCESS").stdout == "one\npassword=******\n"
+    assert stocked.taskd("log", "daily-report-SUCCESS", "-f").stdout.startswith("one\n")
+    assert stocked.json("log", "daily-report-SUCCESS")["status"] == "SUCCESS"
+    [line] = stocked.taskd("log", "daily-report-SUCCESS", "-f", "--json").stdout.splitlines()
+    assert (json.loads(line)["status"], json.loads(line)["log"]) == ("SUCCESS", "one\npassword=******\n")
+    add_run(stocked, "daily-report", "FAILURE", scheduled_for=None)
+    assert "has logged nothing" in stocked.taskd("log", "daily-report-FAILURE").stderr
+
+
 def test_runs_are_filtered_and_counted_out(stocked: Workplace) -> None:
     for number, status in enumerate(("SUCCESS", "FAILURE", "LOST")):
         add_run(stocked, "heartbeat", status, scheduled_for=NINE + timedelta(minutes=number))
@@ -91,3 +116,14 @@ def test_runs_are_filtered_and_counted_out(stocked: Workplace) -> None:
 
 def test_a_status_that_does_not_exist_is_refused(stocked: Workplace) -> None:
     assert "'GREAT' is not one of" in stocked.complaint("runs", "--status", "GREAT")
+
+
+def test_old_runs_are_purged_by_hand(stocked: Workplace) -> None:
+    add_run(stocked, "daily-report", "SUCCESS", completed_at=NINE)
+    add_run(stocked, "heartbeat", "FAILURE", completed_at=NINE)
+    assert (
+        "deleted 1 run\n"
+        in stocked.taskd("purge", "--older-than", "1d", "--status", "success", "--yes").stderr
+    )
+    assert [run["status"] for run in stocked.json("runs")] == ["FAILURE"]
+    assert "a duration is written" in stocked.taskd("purge", "--older-than", "soon", exits=2).output

@@ -67,7 +67,7 @@ def test_a_trigger_tells_the_run(stocked: Workplace) -> None:
     assert run["status"] == "PENDING"
     [found] = stocked.json("runs", "heartbeat")
     assert (found["id"], found["task_id"], found["kind"]) == (run["id"], run["task_id"], "manual")
-    assert stocked.taskd("trigger", "heartbeat").stdout.startswith("PENDING run 2, task ")
+    assert stocked.taskd("trigger", "heartbeat").stdout.startswith("PENDING heartbeat, run 2, task ")
 
 
 def test_a_trigger_takes_other_arguments_for_once(stocked: Workplace) -> None:
@@ -96,7 +96,7 @@ def test_waiting_ends_with_the_run_and_exits_by_its_outcome(
 ) -> None:
     ends_as("SUCCESS", runtime=0.25, result={"ok": True})
     result = stocked.taskd("trigger", "heartbeat", "--wait")
-    assert result.stdout == 'SUCCESS 250 ms {"ok": true}\n'
+    assert result.stdout == 'SUCCESS heartbeat 250 ms {"ok": true}\n'
     waiting, *steps = result.stderr.splitlines()
     assert waiting.startswith("no daemon answers on this machine")
     assert steps == ["run 1: PENDING", "run 1: STARTED"]
@@ -115,3 +115,85 @@ def test_every_change_leaves_an_event_with_who_made_it(stocked: Workplace) -> No
     rows = database.read(lambda session: session.query(EventRow).filter(EventRow.actor.like("cli:%")).all())
     database.close()
     assert [(row.kind, row.name) for row in rows] == [("paused", "heartbeat"), ("triggered", "heartbeat")]
+
+
+@pytest.fixture
+def many(place: Workplace) -> Workplace:
+    """Three reports, of which one is another team's, and a name that looks like a pattern."""
+    place.file(
+        """\
+defaults: {labels: {team: ops}}
+schedules:
+  report-a: {task: t, interval: 90s}
+  report-b: {task: t, interval: 90s, enabled: false}
+  report-c: {task: t, interval: 90s, labels: {team: shop}}
+  "report-[ab]": {task: t, interval: 90s, labels: {team: "a=b:c"}}
+"""
+    )
+    place.taskd("db", "upgrade")
+    place.taskd("sync")
+    return place
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["report-?"], ["report-a", "report-b", "report-c"]),
+        (["*"], ["report-[ab]", "report-a", "report-b", "report-c"]),
+        (["report-[ab]"], ["report-[ab]"]),  # the name itself, before what it would be a pattern of
+        (["report-[bc]", "report-a"], ["report-a", "report-b", "report-c"]),
+        (["-l", "team=ops"], ["report-a", "report-b"]),
+        (["-l", "team=a=b:c"], ["report-[ab]"]),
+        (["report-*", "-l", "team=shop"], ["report-c"]),
+    ],
+    ids=" ".join,
+)
+def test_patterns_and_labels_address_many(many: Workplace, words: list[str], meant: list[str]) -> None:
+    assert [each["name"] for each in many.json("list", *words)] == meant
+    assert [each["name"] for each in many.json("pause", *words)] == meant
+    assert [each["name"] for each in many.json("list") if each["paused"]] == meant
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["nightly-*"], "taskd: there is no schedule whose name is like 'nightly-*'"),
+        (["report-a", "-l", "team=shop"], "taskd: there is no schedule 'report-a' with the label team=shop"),
+        (["-l", "team=x"], "taskd: there is no schedule with the label team=x"),
+        (["-l", "team"], "'team' isn't key=value"),
+        ([], "Name schedules, or give labels: '*' means all."),
+    ],
+)
+def test_what_addresses_none_is_refused(many: Workplace, words: list[str], complaint: str) -> None:
+    assert many.complaint("pause", *words).endswith(complaint)
+    assert not any(each["paused"] for each in many.json("list"))
+
+
+def test_one_that_is_refused_keeps_the_others_from_nothing(many: Workplace) -> None:
+    many.taskd("pause", "*")
+    done = many.taskd("start", "report-?", exits=1)
+    assert done.stdout.splitlines() == ["active report-a", "active report-c"]
+    assert "'report-b' is disabled in" in done.stderr
+
+
+def test_many_are_triggered_and_waited_for(many: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of one team; the run of one of its two schedules fails."""
+
+    def end_all(_seconds: float) -> None:
+        database = many.database()
+
+        def work(session: Any) -> None:
+            for run in session.query(RunRow):
+                run.status = "SUCCESS" if run.schedule_name == "report-a" else "FAILURE"
+
+        database.write(work)
+        database.close()
+
+    monkeypatch.setattr(time, "sleep", end_all)
+    runs = many.json("trigger", "-l", "team=ops", "--wait", exits=1)
+    assert [(run["schedule_name"], run["status"]) for run in runs] == [
+        ("report-a", "SUCCESS"),
+        ("report-b", "FAILURE"),
+    ]
+    assert many.taskd("trigger", "report-a").stdout.startswith("PENDING report-a, run 3, task ")
+    assert [run["name"] for run in many.json("trigger", "report-a", "report-c")] == ["report-a", "report-c"]

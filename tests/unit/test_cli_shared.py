@@ -1,5 +1,6 @@
 """What holds for every command: help with examples, shared options, mistakes in one sentence."""
 
+import re
 import shlex
 
 import click
@@ -9,19 +10,35 @@ from taskd import __version__
 from taskd.cli import main
 from tests.unit.conftest import Workplace
 
-COMMANDS = [*main.commands, "db upgrade", "db current", "db check"]
+GROUPS = {
+    name: list(command.commands)
+    for name in main.commands
+    if isinstance(command := main.resolve_command(click.Context(main), [name])[1], click.Group)
+}
+COMMANDS = [*main.commands, *(f"{group} {each}" for group, commands in GROUPS.items() for each in commands)]
 STATE = [
     "list",
     "show x",
     "next x",
     "why x --at 2026-01-01T09:00",
     "runs",
+    "run-show 1",
+    "log 1",
+    "events x",
     "trigger x",
+    "trigger x*",
     "pause x",
     "resume x",
     "start x",
+    "adopt x",
+    "revoke 1",
+    "terminate 1",
+    "purge --older-than 1d --yes",
     "plan",
     "sync",
+    "workers ping",
+    "workers stats w1@host",
+    "workers shutdown --all",
 ]
 
 
@@ -47,11 +64,11 @@ def test_every_command_has_help_whose_examples_parse(place: Workplace, command: 
     place.file("", "reports.yaml")
     shown = place.taskd(*command.split(), "--help").output
     examples = [line.strip() for line in shown.splitlines() if line.startswith("    taskd ")]
-    assert examples or command == "db"
+    assert examples
     for example in examples:
-        words = shlex.split(example.partition(" | ")[0])[1:]
+        words = shlex.split(re.split(r" [|>] ", example)[0])[1:]
         called = command_of(words)
-        assert command.rsplit(maxsplit=1)[-1] == called.info_name
+        assert f"{called.command_path} ".startswith(f"taskd {command} ")
 
 
 def test_the_version(place: Workplace) -> None:
@@ -105,7 +122,7 @@ def test_json_may_stand_before_or_after_the_command(stocked: Workplace) -> None:
     assert stocked.taskd("--json", "list").stdout == stocked.taskd("list", "--json").stdout
 
 
-@pytest.mark.parametrize("command", ["worker", "beat", "run"])
+@pytest.mark.parametrize("command", ["worker", "beat", "flower", "run"])
 def test_an_option_that_would_be_ignored_is_refused(place: Workplace, command: str) -> None:
     assert f"`{command}` has no --json" in place.complaint("--json", command)
     assert f"`{command}` has no --url" in place.complaint("--url", "http://127.0.0.1:1", command)
@@ -113,4 +130,10 @@ def test_an_option_that_would_be_ignored_is_refused(place: Workplace, command: s
 
 def test_a_file_in_the_way_of_the_state_folder_is_one_sentence(place: Workplace) -> None:
     (place.folder / ".taskd").write_text("")
-    assert place.complaint("db", "upgrade") == f"taskd: {place.folder}/.taskd: File exists"
+    sentence = place.complaint("db", "upgrade")
+    assert f"{place.folder}/.taskd/taskd.db can't be used: its folder can't be made: File exists" in sentence
+
+
+def test_without_flower_the_extra_is_named(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("taskd.cli.programs.find_spec", lambda _: None)
+    assert place.complaint("flower") == "taskd: Flower is not installed: pip install 'taskd[flower]'"

@@ -325,3 +325,17 @@ def test_settings_do_not_change() -> None:
         settings.timezone = "UTC"
     with pytest.raises(ValidationError, match="frozen"):
         settings.lease.ttl = 1
+
+
+# What is kept
+
+
+@pytest.mark.parametrize(("text", "keep"), [("30d", 30 * 86_400), ("forever", None)])
+def test_events_are_kept_for_a_time_or_for_ever(text: str, keep: int | None) -> None:
+    assert configured(f"events: {{keep: {text}}}").events.keep == keep
+    assert configured("", {"TASKD_EVENTS__KEEP": text}).events.keep == keep
+
+
+def test_a_time_to_keep_events_that_is_none_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"events\.keep: a duration is written like"):
+        configured("events: {keep: always}")

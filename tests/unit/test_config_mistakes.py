@@ -1,11 +1,11 @@
 """Mistakes in the settings: where, which key, what to do; all at once, and without a secret."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from taskd.config import Settings, load, masked
-from taskd.config.mistakes import NOT_YET
 from taskd.errors import ConfigError
 
 SECRET = "s3cr3t"
@@ -78,10 +78,41 @@ def mistakes(text: str = "", environ: dict[str, str] | None = None) -> list[str]
         ),
         (
             "http: {bind: '0.0.0.0:8470'}",
-            "http.bind: 0.0.0.0 is not a loopback address: without access control",
+            "http.bind: 0.0.0.0 is not a loopback address: without http.tokens",
         ),
         ("http: {bind: 'example.com:80'}", "example.com is not a loopback address"),
         ("http: {bind: '8470'}", "http.bind: should be host:port"),
+        (
+            "http: {tokens: [{name: ci, scopes: [read], sah256: x}]}",
+            "http.tokens.0.sah256: unknown key, did you mean 'sha256'?",
+        ),
+        (
+            f"http: {{tokens: [{{name: ci, scopes: [raed], sha256: {'a' * 64}}}]}}",
+            "http.tokens.0.scopes.0: should be 'read', 'control', 'admin' or 'metrics'",
+        ),
+        (
+            "http: {tokens: [{name: ci, scopes: [], env: X}]}",
+            "http.tokens.0.scopes: should name what the token is for",
+        ),
+        ("http: {tokens: [{name: a b, scopes: [read], env: X}]}", "http.tokens.0.name: should be a name of"),
+        (
+            "http: {tokens: [{name: taskd, scopes: [read], env: X}]}",
+            "taskd is taskd's own name in the history",
+        ),
+        ("http: {tokens: [{name: ci, scopes: [read]}]}", "is one of sha256, env or file; it has 0"),
+        ("http: {tokens: [{name: ci, scopes: [read], env: X, file: y}]}", "env or file; it has 2"),
+        (
+            "http: {tokens: [{name: ci, scopes: [read], sha256: hunter2}]}",
+            "the SHA-256 of the secret, 64 hex digits",
+        ),
+        (
+            f"http: {{tokens: [{{name: ci, scopes: [read], sha256: {sha256().hexdigest()}}}]}}",
+            "is the SHA-256 of nothing",
+        ),
+        (
+            "http: {tokens: [{name: ci, scopes: [read], env: X}, {name: ci, scopes: [control], env: Y}]}",
+            "http.tokens: ci is given twice",
+        ),
         ("logging: {level: LOUD}", "logging.level: should be 'DEBUG', 'INFO'"),
         ("timezone: UTC\ntimezone: UTC", "taskd.yaml:1:1: timezone: given again at taskd.yaml:2:1"),
         ("? [a]\n: b", "taskd.yaml:1:3: ?: unknown key"),
@@ -113,7 +144,7 @@ def test_a_mistake_is_one_sentence_with_its_place(text: str, sentence: str) -> N
         ),
         ("TASKD_BROKER__PROT", "x", "TASKD_BROKER__PROT: broker.prot: unknown key"),
         ("TASKD_BROKER_URL", "x", "TASKD_BROKER_URL: broker_url: unknown key, did you mean 'broker.url'?"),
-        ("TASKD_HTTP__TOKENS", "[]", "TASKD_HTTP__TOKENS: http.tokens: not supported yet"),
+        ("TASKD_HTTP__TOKENS", "x", "TASKD_HTTP__TOKENS: http.tokens.0: should be a mapping of keys"),
         (
             "TASKD_REDIS_PORT",
             "6380",
@@ -121,7 +152,11 @@ def test_a_mistake_is_one_sentence_with_its_place(text: str, sentence: str) -> N
         ),
         ("TASKD_BROKER", "redis", "TASKD_BROKER: broker: should be a mapping of keys"),
         ("TASKD_HTTP__ALLOWED_HOSTS", "{}", "http.allowed_hosts: should be a list"),
-        ("TASKD_EVENTS__KEEP", "3d", "TASKD_EVENTS__KEEP: events: not supported yet"),
+        (
+            "TASKD_METRICS__SCHEDULE_LABEL",
+            "a",
+            "TASKD_METRICS__SCHEDULE_LABEL: metrics.schedule_label: should be a valid boolean",
+        ),
         ("TASKD_SCHEDULES__PATHS", "[1", "TASKD_SCHEDULES__PATHS: schedules.paths: is neither JSON nor a,b"),
         ("TASKD_CELERY__CONF", "1", "TASKD_CELERY__CONF: celery.conf: should be a mapping of keys"),
         ("REDIS_PORT", "tcp://10.0.0.1:6379", "REDIS_PORT: broker.redis.port: should be a valid integer"),
@@ -140,7 +175,7 @@ def test_a_variable_of_the_env_file_is_named_with_the_file(folder: Path) -> None
 def test_all_mistakes_of_all_sources_are_told_at_once(folder: Path) -> None:
     (folder / ".env").write_text("REDIS_HOST=${NOWHERE}\n")
     found = mistakes(
-        'timezone: Mars/Base\nstate_dir: "${NOPE}"\nhttp: {bnid: x}\nevents: {keep: 1d}',
+        'timezone: Mars/Base\nstate_dir: "${NOPE}"\nhttp: {bnid: x}\nmetrics: {schedule_label: a}',
         {"TASKD_LEASE__TTL": "never", "TASKD_NONSENSE": "1"},
     )
     about = (
@@ -149,19 +184,11 @@ def test_all_mistakes_of_all_sources_are_told_at_once(folder: Path) -> None:
         "timezone",
         "http.bnid",
         "TASKD_LEASE__TTL",
-        "events",
+        "metrics",
         "TASKD_NONSENSE",
     )
     assert len(found) == len(about)
     assert all(key in sentence for key, sentence in zip(about, found, strict=True))
-
-
-@pytest.mark.parametrize("at", sorted(NOT_YET), ids=lambda at: ".".join(map(str, at)))
-def test_what_is_not_there_yet_is_refused(at: tuple[str, str]) -> None:
-    section, key = at
-    found = mistakes(f"{section}:\n  {key}: 1")
-    assert len(found) == 1
-    assert "not supported yet" in found[0]
 
 
 # ${…}

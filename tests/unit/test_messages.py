@@ -72,7 +72,9 @@ def test_field_by_field_like_celerys_own(app: Celery, case: str, task: str) -> N
     options, args, kwargs = CASES[case], [1, "two"], {"three": [3]}
 
     def ours() -> None:
-        message = compose(app, Order("id-1", task, args, kwargs, options, ORIGIN), NOW)
+        message = compose(app, Order(task, args, kwargs, options, "one", "schedule")).fill(
+            "id-1", NOW.isoformat(), NOW
+        )
         with app.connection_for_write() as connection:
             send(app, app.amqp.Producer(connection.channel(), auto_declare=False), task, message)
 
@@ -91,15 +93,17 @@ def test_field_by_field_like_celerys_own(app: Celery, case: str, task: str) -> N
 
 def test_user_headers_override_neither_celerys_nor_ours(app: Celery) -> None:
     headers = {"id": "forged", "task": "forged", RUN_HEADER: "forged", "mine": 1}
-    message = compose(app, Order("id-1", "t", [], {}, {"headers": headers}, ORIGIN), NOW)
+    message = compose(app, Order("t", [], {}, {"headers": headers}, "one", "schedule")).fill(
+        "id-1", NOW.isoformat(), NOW
+    )
     assert (message.headers["id"], message.headers["task"]) == ("id-1", "t")
     assert message.headers[RUN_HEADER] == ORIGIN
     assert message.headers["mine"] == 1
 
 
 def test_secrets_are_masked_in_what_logs_show_and_whole_in_the_body(app: Celery) -> None:
-    order = Order("id-1", "t", [{"token": "abc"}], {"db_password": "hunter2"}, {}, ORIGIN)
-    message = compose(app, order, NOW, frozenset({"password", "token"}))
+    order = Order("t", [{"token": "abc"}], {"db_password": "hunter2"}, {}, "one", "schedule")
+    message = compose(app, order, frozenset({"password", "token"})).fill("id-1", NOW.isoformat(), NOW)
     assert "hunter2" not in message.headers["kwargsrepr"]
     assert "abc" not in message.headers["argsrepr"]
     assert b"hunter2" in message.body
@@ -107,7 +111,7 @@ def test_secrets_are_masked_in_what_logs_show_and_whole_in_the_body(app: Celery)
 
 def test_what_cannot_be_serialised_raises(app: Celery) -> None:
     with pytest.raises(Exception, match=r"(?i)serializ|encode|overflow|integer"):
-        compose(app, Order("id-1", "t", [object()], {}, {}, ORIGIN), NOW)
+        compose(app, Order("t", [object()], {}, {}, "one", "schedule"))
 
 
 def test_receivers_of_celerys_signals_see_the_message(app: Celery) -> None:
@@ -118,7 +122,7 @@ def test_receivers_of_celerys_signals_see_the_message(app: Celery) -> None:
 
     before_task_publish.connect(receive)
     try:
-        message = compose(app, Order("id-1", "t", [1], {}, {}, ORIGIN), NOW)
+        message = compose(app, Order("t", [1], {}, {}, "one", "schedule")).fill("id-1", NOW.isoformat(), NOW)
         with app.connection_for_write() as connection:
             send(app, app.amqp.Producer(connection.channel(), auto_declare=False), "t", message)
     finally:

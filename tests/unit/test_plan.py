@@ -1,40 +1,15 @@
 """A plan is a value: what it holds follows from the files and the table alone."""
 
-from collections.abc import Mapping
-from typing import Any
-from uuid import uuid4
+import pytest
 
-from taskd.reconcile.plan import Living, compare
+from taskd.reconcile import fires
+from taskd.reconcile.guards import Root
+from taskd.reconcile.plan import compare
 from taskd.reconcile.render import as_json, lines
-from taskd.source.yamlfile import FileReading, read_file
+from taskd.source.yamlfile import read_file
+from tests.unit.tables import EVERY_HOUR, EVERY_MINUTE, NOW, file, living
 
-
-def file(path: str, **schedules: str) -> FileReading:
-    """A file of schedules by name, each with the body of its mapping."""
-    text = "".join(f"  {name}: {{{body}}}\n" for name, body in schedules.items())
-    return read_file(f"schedules:\n{text}".encode(), path, "UTC")
-
-
-def living(files: list[FileReading], **changed: Mapping[str, Any]) -> list[Living]:
-    """The table as those files would leave it, but for `changed` attributes by name."""
-    rows = []
-    for new in (new for reading in files for new in reading.schedules):
-        given: dict[str, Any] = {
-            "uid": uuid4(),
-            "name": new.spec.name,
-            "version": 1,
-            "owner": "file",
-            "path": new.path,
-            "line": new.line,
-            "stale": None,
-            "columns": new.spec.columns(),
-        }
-        rows.append(Living(**given | dict(changed.get(new.spec.name, {}))))
-    return rows
-
-
-EVERY_MINUTE = 'task: t, crontab: "* * * * *"'
-EVERY_HOUR = 'task: t, crontab: "0 * * * *"'
+BLIND = Root("schedules", 0, 0, "schedules: No such file or directory")
 
 
 def test_the_same_files_and_table_need_nothing() -> None:
@@ -66,7 +41,7 @@ def test_a_broken_file_keeps_what_it_last_declared() -> None:
 
 def test_a_mended_file_clears_the_mark() -> None:
     files = [file("a.yaml", one=EVERY_MINUTE)]
-    plan = compare(files, living(files, one={"stale": "a.yaml:1:1: broken"}))
+    plan = compare(files, living(files, one={"conditions": {"Stale": "a.yaml:1:1: broken"}}))
     assert [mark.message for mark in plan.marks] == [None]
 
 
@@ -90,8 +65,29 @@ def test_a_name_that_belongs_to_the_api_is_not_taken() -> None:
     files = [file("a.yaml", one=EVERY_HOUR)]
     table = living([file("b.yaml", one=EVERY_MINUTE)], one={"owner": "api", "path": None, "line": None})
     plan = compare(files, table)
-    assert not plan.writes
-    assert "belongs to the API" in str(plan.conflicts[0])
+    assert plan.changes == 0
+    assert "belongs to the API: `taskd adopt one` hands it to this file" in str(plan.conflicts[0])
+    assert [(mark.kind, mark.message) for mark in plan.marks] == [
+        ("Conflict", "a.yaml:2 declares this name too: `taskd adopt one` hands it to the file")
+    ]
+
+
+def test_an_adopted_schedule_becomes_the_file_s() -> None:
+    files = [file("a.yaml", one=EVERY_HOUR)]
+    table = living(
+        [file("b.yaml", one=EVERY_MINUTE)],
+        one={"owner": "api", "path": None, "line": None, "conditions": {"Conflict": "a.yaml:2 …"}},
+    )
+    [update] = (plan := compare(files, table, adopted={"one": "cli:ann"})).updates
+    assert (update.adopted_by, update.before["owner"], update.after["owner"]) == ("cli:ann", "api", "file")
+    assert update.after["crontab"] == "0 * * * *"
+    assert [mark.message for mark in plan.marks] == [None]
+    assert not plan.conflicts
+
+
+def test_what_no_file_declares_cannot_be_adopted() -> None:
+    table = living([file("b.yaml", one=EVERY_MINUTE)], one={"owner": "api", "path": None, "line": None})
+    assert not compare([], table, adopted={"one": "cli:ann"}).writes
 
 
 def test_a_schedule_that_moves_to_another_file_is_neither_deleted_nor_changed() -> None:
@@ -101,7 +97,7 @@ def test_a_schedule_that_moves_to_another_file_is_neither_deleted_nor_changed() 
 
 
 def test_nothing_is_deleted_while_a_root_cannot_be_read() -> None:
-    plan = compare([], living([file("a.yaml", one=EVERY_MINUTE)]), unreadable=True)
+    plan = compare([], living([file("a.yaml", one=EVERY_MINUTE)]), roots=[BLIND])
     assert not plan.deletes
     assert [held.row.name for held in plan.held] == ["one"]
 
@@ -117,15 +113,55 @@ def test_a_table_that_was_changed_behind_our_back_is_drift() -> None:
 
 def test_the_digest_stands_for_the_held_deletions_alone() -> None:
     table = living([file("a.yaml", one=EVERY_MINUTE)])
-    held = compare([], table, unreadable=True)
-    assert held.digest == compare([file("b.yaml", two=EVERY_MINUTE)], table, unreadable=True).digest
-    assert held.digest != compare([], [], unreadable=True).digest
+    held = compare([], table, roots=[BLIND])
+    assert held.digest == compare([file("b.yaml", two=EVERY_MINUTE)], table, roots=[BLIND]).digest
+    assert held.digest != compare([], [], roots=[BLIND]).digest
 
 
 def test_a_plan_never_shows_secrets() -> None:
     before = [file("a.yaml", one=EVERY_MINUTE + ", kwargs: {db_password: old-one}")]
     plan = compare([file("a.yaml", one=EVERY_MINUTE + ", kwargs: {db_password: new-one}")], living(before))
-    shown = str(list(lines(plan, {"password"}))) + str(as_json(plan, {"password"}))
+    shown = str(list(lines(plan, {"password"}))) + str(as_json(plan, {"password"}, NOW))
     assert "kwargs" in shown
     assert "old-one" not in shown
     assert "new-one" not in shown
+
+
+def test_what_changes_is_told_by_the_keys_of_files() -> None:
+    before = [file("a.yaml", one=EVERY_MINUTE + ", queue: slow, catchup: all")]
+    plan = compare([file("a.yaml", one=EVERY_MINUTE + ", priority: 3, catchup: all")], living(before))
+    update = as_json(plan, (), NOW)["updates"][0]
+    assert update["before"] == {"queue": "slow", "priority": None}
+    assert update["after"] == {"queue": None, "priority": 3}
+    assert (update["owner"], update["path"], update["line"]) == ("file", "a.yaml", 2)
+    assert update["fires"] is None
+
+
+def test_what_is_new_is_told_without_its_defaults() -> None:
+    plan = compare([file("a.yaml", one="task: t, interval: 30s, enabled: true, labels: {team: x}")], ())
+    assert as_json(plan, (), NOW)["creates"][0]["after"] == {
+        "task": "t",
+        "timezone": "UTC",
+        "interval_seconds": 30,
+        "labels": {"team": "x"},
+    }
+
+
+def test_a_move_within_its_file_is_not_worth_telling() -> None:
+    table = living([file("a.yaml", one=EVERY_MINUTE, two=EVERY_MINUTE)])
+    plan = compare([file("a.yaml", two=EVERY_MINUTE), file("b.yaml", one=EVERY_MINUTE)], table)
+    assert [(move["name"], move["from"], move["path"]) for move in as_json(plan, (), NOW)["moves"]] == [
+        ("one", "a.yaml:2", "b.yaml")
+    ]
+
+
+def test_of_ten_thousand_new_schedules_a_few_are_looked_at_in_depth(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = living([file("a.yaml", gone=EVERY_HOUR)])
+    plan = compare([file("a.yaml", **{f"s{n}": "task: t, interval: 1" for n in range(10_000)})], table)
+    calls = []
+    monkeypatch.setattr(fires, "marks_between", lambda *asked: calls.append(asked) or 1)
+    shown = as_json(plan, (), NOW)
+    assert len(calls) == fires.MOST
+    assert shown["fires"]["left_out"] == 10_001 - fires.MOST
+    assert "fires" in shown["deletes"][0]
+    assert sum("fires" in each for each in shown["creates"]) == fires.MOST - 1

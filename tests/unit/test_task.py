@@ -13,7 +13,7 @@ from celery.backends.base import DisabledBackend
 from taskd import BaseTask
 from taskd.config import Settings
 from taskd.worker.recorder import Recording, RecordingBackend, recording
-from taskd.worker.task import TRANSIENT
+from taskd.worker.retrying import TRANSIENT
 
 
 @pytest.fixture
@@ -120,7 +120,9 @@ def test_the_applications_own_backend_stays_what_it_is() -> None:
 
 def test_a_record_that_cannot_be_written_never_raises(app: Celery, caplog: pytest.LogCaptureFixture) -> None:
     backend = recording(DisabledBackend(app))
-    backend.record("id-1", object(), "SUCCESS", None, SimpleNamespace())  # a request of no known shape
+    backend.record(
+        "id-1", object(), "SUCCESS", None, SimpleNamespace(id="id-1")
+    )  # a request of no known shape
     assert "SUCCESS of id-1 is not recorded" in caplog.text
 
 

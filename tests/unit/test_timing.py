@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from zoneinfo import ZoneInfo, available_timezones
 from zoneinfo._zoneinfo import ZoneInfo as PythonZoneInfo
 
@@ -19,7 +19,14 @@ from taskd.schedule import stretches, timing
 from taskd.schedule.crontab import ImpossibleCrontab, InvalidCrontab, parse
 from taskd.schedule.notes import clock_changes, note_of, noted
 from taskd.schedule.rules import rules_of
-from taskd.schedule.timing import count_between, last_until, next_after, occurrences, upcoming
+from taskd.schedule.timing import (
+    count_between,
+    last_until,
+    marks_between,
+    next_after,
+    occurrences,
+    upcoming,
+)
 from taskd.schedule.trigger import Crontab, Date, Dst, Interval, Trigger
 from taskd.schedule.zones import UnknownTimezone
 from tests.unit.oracle import transitions
@@ -158,6 +165,16 @@ def test_the_count_is_what_iterating_gives(trigger: Trigger, instant: datetime, 
         assert count_between(trigger, instant, until - MICROSECOND) == len(found) - 1
         assert count_between(trigger, until, instant) == 0
         assert last_until(trigger, until) == until
+
+
+@given(TRIGGERS, INSTANTS, st.integers(1, 200))
+def test_the_marks_are_what_iterating_gives(trigger: Trigger, instant: datetime, hours: int) -> None:
+    until = instant + timedelta(hours=hours)
+    marks = marks_between(trigger, instant, until)
+    assert marks.bit_count() == count_between(trigger, instant, until)
+    start = instant.replace(microsecond=0)
+    found = takewhile(lambda at: at <= until, upcoming(trigger, instant, 100))
+    assert all(marks >> (at - start) // SECOND & 1 for at in found)
 
 
 @given(TRIGGERS, INSTANTS, st.floats(0, 10**8), st.floats(0, 10**8))

@@ -359,3 +359,17 @@ def test_names_that_cannot_be_shown_are_a_problem_not_a_crash(root: Path) -> Non
     ]
     assert names(reading)["root/每日.yaml"] == ["b"]
     "\n".join(reading.files).encode()
+
+
+def test_a_path_that_no_table_takes_is_a_problem_of_that_file(root: Path) -> None:
+    deep = root / ("d" * 250) / ("e" * 250)
+    deep.mkdir(parents=True)
+    (deep / "long-enough-to-be-too-long.yaml").write_text(ONE)
+    (root / "b.yaml").write_text(TWO)
+    reading = Tree("root", "UTC").read()
+    [problem] = problems(reading)
+    assert problem.endswith(
+        "e/long-enough-to-be-too-long.yaml:1:1: its path is longer than 512 characters: move it up"
+    )
+    assert max(map(len, reading.files)) <= 512
+    assert names(reading)["root/b.yaml"] == ["b"]

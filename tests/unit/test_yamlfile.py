@@ -176,7 +176,8 @@ def test_a_byte_order_mark_moves_nothing() -> None:
         ("schedules:\n  all: {task: t, interval: 9}\n", ["2:3: all: name: 'all' stands for every schedule: choose another name"]),
         ("schedules:\n  a: {task: t, interval: 9, name: b}\n", ["2:29: a: name: can't be given here, the name is the key above"]),
         ("schedules:\n  a: {task: t, intervall: 9}\n", ["2:3: a: no trigger: give crontab, interval or date", "2:16: a: intervall: unknown key, did you mean 'interval'?"]),
-        ("schedules:\n  a: {task: t, interval: 9, retry: 3}\n", ["2:29: a: retry: is not supported yet: take it out"]),
+        ("schedules:\n  a: {task: t, interval: 9, retry: often}\n", ["2:36: a: retry: is how often to try again, such as 3, or a map: {max: 3, backoff: 10s}"]),
+        ("schedules:\n  a: {task: t, interval: 9, retry: {maks: 3}}\n", ["2:37: a: retry.maks: unknown key: use max, backoff, backoff_max, jitter, on_worker_lost"]),
         ("schedules:\n  a: {task: t, interval: 9, enabled: yes}\n", ["2:38: a: enabled: must be true or false, not 'yes'"]),
         ("schedules:\n  a: {task: t, interval: 9, enabled: True}\n", ["2:38: a: enabled: must be true or false, not 'True'"]),
         ("schedules:\n  a: {task: t, interval: 9, schedule_type: on}\n", ["2:44: a: schedule_type: must be 'crontab', 'interval' or 'date', not 'on'"]),
@@ -203,7 +204,7 @@ def test_all_errors_of_a_file_come_at_once_in_its_order() -> None:
 defaults:
   timezone: Mars/Olympus
 schedules:
-  a: {task: 1, interval: soon, retry: 2}
+  a: {task: 1, interval: soon, retry: -2}
   b: {task: t, interval: 9, kwargs: {<<: x}}
   c: {task: t, interval: 9}
   7: {}
@@ -211,7 +212,7 @@ schedules:
         "2:13: timezone: unknown time zone 'Mars/Olympus': use an IANA name such as 'Europe/Berlin'",
         "4:13: a: task: must be a string, not 1: put it in quotes",
         "4:26: a: interval: a duration is written like 30s, 5m, 1h30m, 2d, PT30S, or as whole seconds",
-        "4:32: a: retry: is not supported yet: take it out",
+        "4:39: a: retry: must be at least 0, not -2",
         "5:38: b: merge keys aren't supported: what schedules share goes into defaults",
         "7:3: a key must be a string: put it in quotes",
     ]  # fmt: skip

@@ -5,6 +5,11 @@ from alembic import context
 from taskd.store.tables import Base
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=Base.metadata, transaction_per_migration=False)
+context.configure(
+    connection=connection,
+    target_metadata=Base.metadata,
+    transaction_per_migration=False,
+    on_version_apply=context.config.attributes.get("applied"),
+)
 with context.begin_transaction():
     context.run_migrations()

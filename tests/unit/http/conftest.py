@@ -1,6 +1,8 @@
 """An API over a real database, asked without a server."""
 
+import asyncio
 import shutil
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,6 +16,7 @@ from sqlalchemy.orm import Session
 from taskd.config import Settings
 from taskd.http.exchange import Answer, Context
 from taskd.http.routes import answer
+from taskd.http.server import HttpServer
 from taskd.schedule.spec import ScheduleSpec, uid_of
 from taskd.store import schedules
 from taskd.store.database import Database
@@ -36,7 +39,8 @@ class Api:
         self, method: str, target: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         """The answer, as `answer` gives it."""
-        return answer(self.context, method, target, body, actor="ada", headers=headers)
+        told = answer(self.context, method, target, body, actor="ada", headers=headers)
+        return replace(told, body=told.whole())
 
     def get(self, target: str) -> Any:
         """The body of a GET that must succeed."""
@@ -102,10 +106,40 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def api(tmp_path: Path, empty_database: Path) -> Api:
     """A fresh one."""
-    settings = Settings(state_dir=tmp_path, http={"bind": "127.0.0.1:0", "allowed_hosts": ["taskd.example"]})
-    shutil.copy(empty_database, tmp_path / "taskd.db")
+    return make_api(tmp_path, empty_database)
+
+
+def make_api(folder: Path, empty_database: Path) -> Api:
+    """One whose state is in `folder`."""
+    settings = Settings(state_dir=folder, http={"bind": "127.0.0.1:0", "allowed_hosts": ["taskd.example"]})
+    shutil.copy(empty_database, folder / "taskd.db")
     database = Database(settings.database_url.get_secret_value())
     woken: list[int] = []
     app = Celery("test", set_as_current=False)
     context = Context(settings=settings, database=database, app=app, wake=lambda: woken.append(1))
     return Api(context, woken)
+
+
+class serving:  # noqa: N801  a context manager
+    """The API over TCP, from a thread."""
+
+    def __init__(self, api: Api) -> None:
+        self._http = HttpServer(api.context)
+        self._up = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+
+    def __enter__(self) -> str:
+        self._thread.start()
+        assert self._up.wait(20)
+        return self._http.addresses[0]
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(20)
+
+    async def _run(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        served = asyncio.create_task(self._http.run(self._stop))
+        await self._http.listening.wait()
+        self._up.set()
+        await served

@@ -8,36 +8,86 @@ from typing import Any
 
 import pytest
 
-from taskd.errors import BrokerUnavailable
+from taskd.errors import BrokerUnavailable, NotAllowed
 from taskd.http.routes import ROUTES
 from taskd.http.shapes import mask_text
+from taskd.reconcile.reconciler import Consent
 from taskd.store.database import Database
 from tests.unit.http.conftest import RESULTS, SCHEDULERS, Api
 
-PROMISED = """
-GET  /healthz                                    none
-GET  /readyz                                     none
-GET  /api/v1/scheduler/schedulers                read
-GET  /api/v1/scheduler/schedulers/all            read
-GET  /api/v1/scheduler/schedulers/{pk}           read
-GET  /api/v1/scheduler/schedulers/{pk}/next      read
-GET  /api/v1/scheduler/schedulers/{pk}/why       read
-GET  /api/v1/scheduler/schedulers/{pk}/runs      read
-POST /api/v1/scheduler/schedulers/{pk}/start     control
-POST /api/v1/scheduler/schedulers/{pk}/pause     control
-POST /api/v1/scheduler/schedulers/{pk}/resume    control
-POST /api/v1/scheduler/schedulers/{pk}/trigger   control
-GET  /api/v1/result/results                      read
-GET  /api/v1/result/results/{pk}                 read
-GET  /api/v1/sync/plan                           read
-POST /api/v1/sync                                control
+SPECIFIED = """
+GET    /scheduler/schedulers                   read
+GET    /scheduler/schedulers/all               read
+GET    /scheduler/schedulers/{pk}              read
+POST   /scheduler/schedulers                   control
+POST   /scheduler                              control
+PUT    /scheduler/schedulers/{pk}              control
+PATCH  /scheduler/schedulers/{pk}              control
+DELETE /scheduler/schedulers                   control
+DELETE /scheduler/schedulers/{pk}              control
+POST   /scheduler/schedulers/{pk}/start        control
+POST   /scheduler/schedulers/{pk}/pause        control
+POST   /scheduler/schedulers/{pk}/resume       control
+POST   /scheduler/schedulers/{pk}/trigger      control
+GET    /scheduler/schedulers/{pk}/next         read
+GET    /scheduler/schedulers/{pk}/runs         read
+GET    /scheduler/schedulers/{pk}/events       read
+GET    /scheduler/schedulers/{pk}/why          read
+GET    /result/results                         read
+GET    /result/results/{pk}                    read
+GET    /result/results/{pk}/log                read
+DELETE /result/results                         control
+GET    /result/stats                           read
+GET    /control/inspect/active                 read
+GET    /control/inspect/scheduled              read
+GET    /control/inspect/reserved               read
+GET    /control/inspect/registered             read
+GET    /control/inspect/revoked                read
+GET    /control/inspect/stats                  read
+GET    /control/inspect/ping                   read
+GET    /control/inspect/active_queues          read
+POST   /control/shutdown                       admin
+POST   /control/pool_restart                   admin
+POST   /control/pool_grow                      admin
+POST   /control/pool_shrink                    admin
+POST   /control/autoscale                      admin
+POST   /control/{task_id}/revoke               control
+POST   /control/{task_id}/terminate            control
+POST   /control/control/shutdown               admin
+POST   /control/control/pool_restart           admin
+POST   /control/control/pool_grow              admin
+POST   /control/control/pool_shrink            admin
+POST   /control/control/autoscale              admin
+POST   /control/control/{task_id}/revoke       control
+POST   /control/control/{task_id}/terminate    control
+GET    /sync                                   read
+POST   /sync                                   control
+POST   /sync/approve                           control
+GET    /sync/plan                              read
+GET    /sync/history                           read
+GET    /events                                 read
+GET    /ws                                     read
+GET    /system                                 read
+GET    /openapi.json                           none
+GET    /docs                                   none
 """
+"""The tables of the specification, under /api/v1, the seed's literal paths included."""
+
+BESIDE = {
+    ("GET", "/healthz", "none"), ("GET", "/readyz", "none"), ("GET", "/metrics", "metrics"),
+    ("POST", "/api/v1/scheduler/schedulers/{pk}/adopt", "control"),
+}  # fmt: skip
 SECRET = "hunter2"
 
 
 def test_the_routes_are_those_that_the_specification_lists() -> None:
-    promised = {tuple(line.split()) for line in PROMISED.strip().splitlines()}
-    assert {(route.method, route.path, route.scope) for route in ROUTES} == promised
+    lines = [line.split() for line in SPECIFIED.strip().splitlines()]
+    promised = {(method, _whole(path), scope) for method, path, scope in lines}
+    assert {(route.method, route.path, route.scope) for route in ROUTES} == promised | BESIDE
+
+
+def _whole(path: str) -> str:
+    return "/api/docs" if path == "/docs" else f"/api/v1{path}"
 
 
 @pytest.mark.parametrize(
@@ -50,6 +100,7 @@ def test_the_routes_are_those_that_the_specification_lists() -> None:
         f"{SCHEDULERS}/nobody/runs",
         f"{RESULTS}/nobody",
         f"{RESULTS}/{10**30}",
+        f"{RESULTS}/{'9' * 5000}",
         "/",
         "//healthz",
         "/healthz/",
@@ -77,7 +128,8 @@ def test_nobody_can_be_changed_who_is_not_there(api: Api, change: str) -> None:
 def test_another_method_is_405_with_those_that_are_allowed(api: Api) -> None:
     told = api.ask("DELETE", f"{SCHEDULERS}/1/pause")
     assert (told.status, told.headers["Allow"]) == (405, "POST")
-    assert api.ask("OPTIONS", SCHEDULERS).headers["Allow"] == "GET, HEAD"
+    assert api.ask("DELETE", f"{SCHEDULERS}/all").status == 405
+    assert api.ask("OPTIONS", f"{SCHEDULERS}/all").headers["Allow"] == "GET, HEAD"
 
 
 @pytest.mark.parametrize(
@@ -261,10 +313,30 @@ def test_a_heart_that_stopped_is_unhealthy(api: Api) -> None:
 
 
 def test_plan_and_sync_are_the_reconcilers(api: Api) -> None:
-    reconciling = api.having(plan=lambda: {"creates": []}, sync=lambda: {"creates": ["a"]})
+    reconciling = api.having(plan=lambda: {"creates": []}, sync=lambda _: {"creates": ["a"]})
     assert reconciling.get("/api/v1/sync/plan") == {"creates": []}
     told = reconciling.ask("POST", "/api/v1/sync?wait=10s")
     assert (told.status, told.body) == (200, {"creates": ["a"]})
+
+
+def test_an_approval_goes_to_the_reconciler_with_who_gave_it(api: Api) -> None:
+    given: list[Consent] = []
+
+    def sync(consent: Consent) -> dict[str, Any]:
+        if given:
+            raise NotAllowed("other deletions are held now")
+        given.append(consent)
+        return {"deletes": ["a"]}
+
+    approving = api.having(sync=sync)
+    told = approving.ask("POST", "/api/v1/sync/approve", {"digest": "5f0c1d2e"})
+    assert (told.status, told.body) == (200, {"deletes": ["a"]})
+    assert [(consent.digest, consent.adopt, bool(consent.actor)) for consent in given] == [
+        ("5f0c1d2e", None, True)
+    ]
+    stale = approving.ask("POST", "/api/v1/sync/approve", {"digest": "5f0c1d2e"})
+    assert (stale.status, stale.body["detail"]) == (409, "other deletions are held now")
+    assert approving.ask("POST", "/api/v1/sync/approve", {}).status == 422
 
 
 def test_a_process_that_does_not_reconcile_says_so(api: Api) -> None:
@@ -283,7 +355,7 @@ def test_an_impossible_wait_is_refused(api: Api, wait: str) -> None:
 def test_a_pass_that_takes_longer_goes_on(api: Api) -> None:
     over, done = threading.Event(), threading.Event()
 
-    def sync() -> dict[str, Any]:
+    def sync(_: object) -> dict[str, Any]:
         over.wait(20)
         done.set()
         return {}

@@ -75,7 +75,7 @@ def test_filters_and_orders(api: Api, query: str, found: list[str]) -> None:
     assert [item["name"] for item in api.get(f"{SCHEDULERS}/all?{query}")] == found
 
 
-@pytest.mark.parametrize("name", ["每日报表任务", "Café", "a b+c%41?&#", "..."])
+@pytest.mark.parametrize("name", ["每日报表任务", "Café", "a b+c%41?&#", "...", "🚀", "%2e%2e%2f"])
 def test_a_name_in_any_script_is_a_path(api: Api, name: str) -> None:
     pk = api.add(name)
     assert api.get(f"{SCHEDULERS}/{quote(name, safe='')}")["id"] == pk
@@ -215,6 +215,14 @@ def test_trigger_writes_a_run_to_the_outbox_with_its_own_arguments(api: Api) -> 
     )  # fmt: skip
     assert api.read(lambda session: session.scalars(select(OutboxRow.run_id)).all()) == [told.body["id"]]
     assert api.woken == [1]
+
+
+def test_what_cannot_be_serialised_is_not_run(api: Api) -> None:
+    api.change(api.add("daily"), options={"serializer": "gone"})
+    told = api.ask("POST", f"{SCHEDULERS}/daily/trigger")
+    assert (told.status, told.body["path"], told.body["line"]) == (409, "schedules/a.yaml", 3)
+    assert "No encoder installed for gone" in told.body["detail"]
+    assert api.read(lambda session: session.scalar(select(func.count()).select_from(RunRow))) == 0
 
 
 def test_the_same_idempotency_key_gives_the_same_run(api: Api) -> None:

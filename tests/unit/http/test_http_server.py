@@ -15,14 +15,16 @@ from typing import Any
 import aiohttp
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 from yarl import URL
 
 from taskd.config import Settings
-from taskd.errors import ConfigError
-from taskd.http import server
+from taskd.errors import ConfigError, DatabaseUnavailable
+from taskd.http import bodies, schedulers, server
 from taskd.http.exchange import Context
 from taskd.http.server import HttpServer
-from taskd.store.tables import RunRow
+from taskd.store import schedule_pages
+from taskd.store.tables import RunRow, ScheduleRow
 from tests.services import free_port
 from tests.unit.http.conftest import RESULTS, SCHEDULERS, Api
 
@@ -100,7 +102,7 @@ async def test_the_socket_is_the_groups_and_names_its_user(api: Api) -> None:
         path = api.context.settings.socket_path
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
         async with client.post(f"{SCHEDULERS}/daily/pause") as answer:
-            assert (await answer.json())["paused_by"] == getpass.getuser()
+            assert (await answer.json())["paused_by"] == f"user:{getpass.getuser()}"
     assert not path.exists()
 
 
@@ -216,7 +218,7 @@ async def test_writes_come_as_json_of_programs(
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_a_body_has_its_limit_whether_it_tells_its_length_or_not(api: Api, chunked: bool) -> None:
     api.add("daily")
-    too_long = b" " * (server.MOST_BYTES + 1)
+    too_long = b" " * (bodies.MOST_BYTES + 1)
 
     async def chunks() -> AsyncIterator[bytes]:
         for start in range(0, len(too_long), 100_000):
@@ -292,7 +294,7 @@ async def test_a_client_that_goes_away_is_no_error(
 ) -> None:
     asked, gone = threading.Event(), threading.Event()
 
-    def sync() -> dict[str, Any]:
+    def sync(_: object) -> dict[str, Any]:
         asked.set()
         gone.wait(20)
         return {"creates": ["x" * 30_000_000]}
@@ -344,6 +346,38 @@ async def test_a_client_that_is_worked_for_is_not_dropped(api: Api, monkeypatch:
             assert await answer.json() == {"creates": []}
         for _, writer in others:
             writer.close()
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+async def test_all_schedules_are_streamed(api: Api, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(schedulers, "PART", 2)
+    for n in range(count):
+        api.add(f"s{n}")
+    async with served(api.context) as client:
+        async with client.get(f"{SCHEDULERS}/all?sort=-name") as answer:
+            assert [item["name"] for item in await answer.json()] == [f"s{n}" for n in reversed(range(count))]
+            assert "Content-Length" not in answer.headers
+        async with client.head(f"{SCHEDULERS}/all") as answer:
+            assert (answer.status, await answer.read()) == (200, b"")
+
+
+async def test_a_list_that_breaks_off_is_no_valid_answer(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedulers, "PART", 1)
+    for n in range(3):
+        api.add(f"s{n}")
+    among, seen = schedule_pages.among, []
+
+    def break_off(session: Session, ids: list[int]) -> list[ScheduleRow]:
+        seen.append(ids)
+        if len(seen) > 1:
+            raise DatabaseUnavailable("gone")
+        return among(session, ids)
+
+    monkeypatch.setattr(schedule_pages, "among", break_off)
+    async with served(api.context) as client, client.get(f"{SCHEDULERS}/all") as answer:
+        assert answer.status == 200
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.read()
 
 
 async def test_liveness_is_told_while_every_thread_waits(api: Api) -> None:

@@ -1,0 +1,1 @@
+"""What `doctor` looks at: one module an area; each function yields findings, and raises nothing that it can name."""

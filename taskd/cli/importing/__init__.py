@@ -1,0 +1,1 @@
+"""What people have → schedule files: each module reads one origin, `document` writes what was found."""

@@ -1,0 +1,122 @@
+"""What a worker has to say about a run, as a value: written to the row at once, or kept in a file until that can be.
+
+Written twice, a record changes nothing the second time: so whoever isn't sure writes it again.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+from sqlalchemy import ColumnElement
+from sqlalchemy.orm import Session
+
+from taskd.store import attempts, claims
+from taskd.store.claims import Call, Outcome, Start
+from taskd.store.database import Database
+
+
+@dataclass(frozen=True)
+class Teller:
+    """Who says it, which decides what the row must be: see the table in worker/recorder.py.
+
+    `name` is the claim's token for a task, the incarnation for its worker; `at` is when the worker says so.
+    """
+
+    who: Literal["task", "worker", "worker before the start", "stranger"]
+    name: str = ""
+    generation: int = 0
+    at: datetime | None = None
+
+    def may_write(self) -> ColumnElement[bool]:
+        """The condition on the row."""
+        match self.who:
+            case "task":
+                return claims.held_by(self.name)
+            case "worker":
+                return claims.held_in(self.name, self.generation)
+            case "worker before the start":
+                return claims.not_begun(self.generation)
+            case "stranger":
+                return claims.waiting()
+
+
+@dataclass(frozen=True)
+class Record:
+    """One of: a `start` that nobody could be asked about, a way back to the broker, progress, a log, or an `outcome`.
+
+    `call` and `worker`: what an ad hoc run without a row needs to get one.
+    """
+
+    task_id: str
+    teller: Teller
+    start: Start | None = None
+    given_back: bool = False
+    progress: dict[str, Any] | None = None
+    log: str | None = None
+    outcome: Outcome | None = None
+    call: Call | None = None
+    worker: str = ""
+
+    @property
+    def says(self) -> str:
+        """In a word."""
+        if self.outcome is not None:
+            return self.outcome.status
+        return "STARTED" if self.start else "PENDING" if self.given_back else "PROGRESS"
+
+    @property
+    def passes(self) -> bool:
+        """Whether it is for those who look at the time: later ones tell more."""
+        return not (self.outcome or self.start or self.given_back)
+
+
+_record = TypeAdapter(Record)
+
+
+def to_line(record: Record) -> bytes:
+    """JSON without a line break."""
+    return _record.dump_json(record, exclude_defaults=True)
+
+
+def from_line(line: bytes) -> Record:
+    """The record; raises ValueError where it is none."""
+    return _record.validate_json(line)
+
+
+def write(session: Session, record: Record) -> bool:
+    """Whether it has changed the row."""
+    may = record.teller.may_write()
+    if record.start is not None:
+        return claims.catch_up(session, record.start)
+    if record.given_back:
+        return claims.give_back(session, record.task_id, may, begun_by=record.teller.at)
+    if record.log is not None:
+        return claims.note_log(session, record.task_id, record.log, may)
+    if record.outcome is None:
+        return claims.note_progress(session, record.task_id, record.progress or {}, may)
+    if record.call is None:
+        return claims.finish(session, record.task_id, record.outcome, may)
+    return claims.finish_or_insert(session, record.call, record.worker, record.outcome, may)
+
+
+def write_alone(database: Database, record: Record, patience: float) -> bool:
+    """What a task's own process says of its end, in one statement. False: it takes more than that."""
+    if (
+        record.outcome is None
+        or record.teller.who != "task"
+        or record.start
+        or record.given_back
+        or record.log
+    ):
+        return False
+    return attempts.end(database, record.task_id, record.teller.name, record.outcome, patience)
+
+
+def write_all(session: Session, batch: Iterable[Record]) -> None:
+    """In their order; each sees what those before it have changed."""
+    for record in batch:
+        write(session, record)
+        session.flush()
+        session.expire_all()
