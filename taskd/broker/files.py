@@ -27,6 +27,7 @@ from kombu.utils.json import dumps, loads
 from taskd import clock
 from taskd.broker.exchanges import Binding, Exchanges
 from taskd.broker.folder import AGAIN, Folder, as_file_name, holds
+from taskd.broker.looped import LoopedTransport
 from taskd.errors import ConfigError
 
 TIDY_EVERY = 1.0  # seconds
@@ -45,12 +46,18 @@ class QoS(virtual.QoS):
         """Remove the message."""
         self.channel.folder.acknowledge(delivery_tag)
         super().ack(delivery_tag)
+        self._has_room()
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
         """Remove the message, or give it back."""
         if not requeue:
             self.channel.folder.acknowledge(delivery_tag)
         super().reject(delivery_tag, requeue=requeue)
+        self._has_room()
+
+    def _has_room(self) -> None:
+        if not self.channel.closed:
+            self.channel.connection.look()
 
 
 class Channel(virtual.Channel):
@@ -253,15 +260,14 @@ class Channel(virtual.Channel):
         return ((queue, name, key) for name in self.get_exchanges() for key, _, queue in self.get_table(name))
 
 
-class Transport(virtual.Transport):
+class Transport(LoopedTransport):
     """A connection: the folder that its URL names. What goes wrong with files is a connection error."""
 
     Channel = Channel
     can_parse_url = True  # the URL stays whole
-    polling_interval = 0.1
     driver_type = driver_name = "files"
     connection_errors = (*virtual.Transport.connection_errors, OSError)
-    implements = virtual.Transport.implements.extend(exchange_type=frozenset(["direct", "topic", "fanout"]))
+    implements = LoopedTransport.implements.extend(exchange_type=frozenset(["direct", "topic", "fanout"]))
 
     def __init__(self, client: Connection, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)

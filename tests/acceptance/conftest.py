@@ -42,7 +42,8 @@ def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
 def redis_place(own_redis: OwnRedis, tmp_path: Path) -> Iterator[Installation]:
     folder = tmp_path / "place"
     folder.mkdir()
-    place = Installation(folder, TASKD_BROKER__URL=own_redis.url)
+    soon = json.dumps({"broker_transport_options": SOON})
+    place = Installation(folder, TASKD_BROKER__URL=own_redis.url, TASKD_CELERY__CONF=soon)
     yield place
     place.kill_all()
 

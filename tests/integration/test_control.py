@@ -59,9 +59,9 @@ class Fleet:
         return task_id
 
 
-@pytest.fixture(scope="module", params=["redis", "rabbitmq"])
+@pytest.fixture(scope="module", params=["files", "redis", "rabbitmq"])
 def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """At each broker whose workers can lose children (see docs/failures.md); the last of the tests shuts it down."""
+    """At each broker; the last of the tests shuts it down."""
     folder = tmp_path_factory.mktemp("fleet")
     with ExitStack() as stack:
         site = Site(folder, _settings(request, stack))
@@ -72,6 +72,8 @@ def fleet(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def _settings(request: pytest.FixtureRequest, stack: ExitStack) -> dict[str, str]:
+    if request.param == "files":
+        return {}
     url = request.getfixturevalue(f"{request.param}_url")
     if request.param == "rabbitmq":
         return {"TASKD_BROKER__URL": url}

@@ -87,7 +87,7 @@ def test_what_a_cold_stop_interrupts_runs_again(site: Site, start: StartWorker) 
     eventually(lambda: site.accepted(task_id))  # else it isn't among what a cold stop cancels
     os.kill(worker.process.pid, signal.SIGQUIT)
     site.becomes(task_id, "PENDING")
-    worker.kill()  # children that share a pipe may not hear each other go: see docs/failures.md
+    worker.process.wait(60)
     start("prefork", "w2")
     assert site.becomes(task_id, "SUCCESS").result == "done"
     assert site.started().count(task_id) == 2

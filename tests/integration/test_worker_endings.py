@@ -1,5 +1,7 @@
 """However a task ends, its row says so: prefork and solo, decided runs and ad hoc calls."""
 
+import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,6 +13,7 @@ from sqlalchemy import update
 
 from taskd.store import claims
 from taskd.store.tables import RunRow, WorkerRow
+from tests.acceptance.processes import children
 from tests.integration.workers import FINAL, Site, Worker, running
 from tests.waiting import eventually
 
@@ -87,10 +90,19 @@ def test_a_time_limit_is_one_failure(prefork: Place, how: list[Any], error: str,
     assert row.runtime >= at_least
 
 
-@pytest.mark.slow  # billiard waits 10 s before it believes that a child is gone
 def test_a_killed_child_is_a_failure_with_its_reason(prefork: Place) -> None:
     row = prefork.site.becomes(prefork.site.send("t.exits", "kill"), *FINAL, within=40)
     assert (row.status, row.result["exc_type"]) == ("FAILURE", "WorkerLostError")
+
+
+def test_children_that_are_killed_leave_no_lock_to_the_others(prefork: Place) -> None:
+    before = eventually(lambda: children(prefork.worker.process.pid))
+    for child in before:
+        os.kill(child, signal.SIGKILL)
+    eventually(
+        lambda: len(now := children(prefork.worker.process.pid)) == len(before) and not {*now} & {*before}
+    )
+    assert prefork.site.ended(prefork.site.send("t.effect")).result == "done"
 
 
 def test_progress_shows_while_it_runs(place: Place) -> None:
