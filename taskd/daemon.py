@@ -42,6 +42,7 @@ from taskd.source.tree import Tree
 from taskd.source.watcher import Watcher
 from taskd.store import schema
 from taskd.store.database import Database
+from taskd.store.fenced import Fenced
 from taskd.supervisor import Service, supervise
 
 STALLED = 30.0  # seconds without a heartbeat after which the dispatcher counts as dead
@@ -146,31 +147,25 @@ class Daemon:
     ) -> None:
         """Every part, until `stop`."""
         leads = {"reconcile": lambda: self._reconcile_lease.leads(clock.monotonic())}
+        led = Fenced(self._database, self._reconcile_lease.fence)
         services: list[Service] = [
             self._http,
             *([self._dispatching] if self._dispatches else []),
             self._lease_keeper,
             self._gathering,
             Sweeper(
-                self._database,
-                self._reconcile_lease.fence,
+                led,
                 Reruns(self._app, self._secret_keys),
                 self._dispatching.refusals,
             ),
             Retention(
-                self._database,
-                self._reconcile_lease.fence,
+                led,
                 events=self._settings.events.keep,
                 results=self._settings.results.keep,
                 failed=self._settings.results.keep_failed,
             ),
-            RollingUp(
-                self._database,
-                self._reconcile_lease.fence,
-                self._settings.results.keep,
-                self._settings.results.keep_failed,
-            ),
-            Evidence(self._database, self._app, self._reconcile_lease.fence, self._dispatching.wake),
+            RollingUp(led, self._settings.results.keep, self._settings.results.keep_failed),
+            Evidence(led, self._app, self._dispatching.wake),
             Watcher(self._settings.schedules.paths, self._reconciler.wake, self._settings.schedules.poll),
             self._reconciler,
             Heart(self._heart_age),

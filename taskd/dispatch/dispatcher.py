@@ -49,6 +49,7 @@ from taskd.dispatch.writable import require_writable
 from taskd.store import events, outbox, runs, schedules
 from taskd.store.bulk import among
 from taskd.store.database import Database
+from taskd.store.fenced import Fenced
 from taskd.store.outbox import Mark, Waiting
 from taskd.store.schedules import settle
 from taskd.store.tables import ScheduleRow
@@ -87,7 +88,7 @@ class Dispatcher:
         secret_keys: frozenset[str] = frozenset(),
         publisher: Publisher | None = None,
     ) -> None:
-        self._database, self._app, self._leadership = database, app, leadership
+        self._database, self._app, self._leadership = Fenced(database, leadership.fence), app, leadership
         self._publisher = publisher or Publisher(database, app, leadership)
         self._compiler = Compiler(app, secret_keys)
         self._readying = Readying(database, self._compiler)
@@ -96,7 +97,7 @@ class Dispatcher:
 
     def tick(self, now: datetime) -> int:
         """Decide all that is due at `now`, batch by batch; how many runs were written. Only a leader calls it."""
-        pausing.resume_when_over(self._database, self._leadership.fence, now)
+        pausing.resume_when_over(self._database, now)
         written, decisions = 0, Decisions(now)
         while due := self._due(now):
             before = written
@@ -126,7 +127,6 @@ class Dispatcher:
         def write(session: Session) -> tuple[int, list[Revocation]]:
             findings = find(session, locked=True)
             revocations = overlapping.carry_out(session, findings, now)
-            self._leadership.fence(session)
             return sum(len(finding.arrangement.released) for finding in findings), revocations
 
         findings = self._database.read(lambda session: find(session, locked=False))
@@ -143,9 +143,7 @@ class Dispatcher:
     def _decide(self, due: Sequence[Row[Any]], decisions: Decisions) -> int:
         """Decide about so many schedules; how many runs were written."""
         compiled = self._compiled(due, decisions.now)
-        paused = pausing.pause_failing(
-            self._database, self._leadership.fence, list(compiled.values()), decisions.now
-        )
+        paused = pausing.pause_failing(self._database, list(compiled.values()), decisions.now)
         claims = [
             claim
             for row in due
@@ -194,7 +192,7 @@ class Dispatcher:
     def _claim(
         self, session: Session, claims: Sequence[Claim], marks: Sequence[Mark], now: datetime
     ) -> tuple[int, list[Waiting], list[Revocation]]:
-        """Lock, drop what has moved, arrange what overlaps, insert, advance, mark, fence."""
+        """Lock, drop what has moved, arrange what overlaps, insert, advance, mark."""
         lock = (
             select(_ROW.id, _ROW.version, _ROW.cursor_at)
             .where(among(session, _ROW.id, [claim.schedule.id for claim in claims]))
@@ -214,7 +212,6 @@ class Dispatcher:
         ids = runs.add(session, new)
         _advance(session, fresh)
         outbox.mark_all(session, marks)
-        self._leadership.fence(session)
         return len(ids), [run.waiting(ids[run.task_id]) for run in new if run.goes_at_once], revocations
 
     def _write_without_decided(self, claims: Sequence[Claim], now: datetime, error: IntegrityError) -> int:
@@ -233,7 +230,7 @@ class Dispatcher:
 
     def _halve(self, claims: Sequence[Claim], now: datetime, error: Exception) -> int:
         if len(claims) == 1:
-            require_writable(self._database, now)
+            require_writable(self._database.database, now)
             self._quarantine(
                 claims[0].schedule, f"it can't be written: {getattr(error, 'orig', None) or error}", now
             )
@@ -250,7 +247,6 @@ class Dispatcher:
             if row.version == schedule.version and row.state == "active":
                 row.state, row.state_detail, row.next_run_at = "quarantined", reason, None
                 events.record(session, "quarantined", "taskd", now, row, detail={"reason": reason})
-                self._leadership.fence(session)
 
         self._database.write(write)
 

@@ -39,7 +39,7 @@ from taskd.broker.holdings import Holdings
 from taskd.clock import waited
 from taskd.errors import Unavailable
 from taskd.store import unclaimed, workers
-from taskd.store.database import Database
+from taskd.store.fenced import BATCH, Fenced
 from taskd.store.schedules import outlived
 from taskd.store.unclaimed import Unclaimed
 
@@ -47,26 +47,21 @@ PERIOD = 5.0  # seconds between two looks
 SHARE = 0.05  # of the time may be spent looking: a queue of a million messages is looked through seldom
 AGE = timedelta(seconds=5)  # since it was published: most are begun by then
 PAGE = 20_000  # runs a look; the next look goes on behind them
-BATCH = 500  # of them a transaction: servers end one that lies idle for 3 s, and Python takes its time over thousands
 REPEATS = 3  # times that a lost message is published again
 LATE = timedelta(seconds=10)  # past `expires`: the workers' clocks, and records under way
 ABSENCE = 60.0  # seconds without a worker for a queue, or a task: they take their time to restart
 TELLING = 2.0  # seconds for workers to answer
 log = logging.getLogger("taskd.evidence")
 
-Fence = Callable[[Session], object]
-
 
 class Evidence:
-    """`fence` ends each transaction: it raises LeaseLost unless this process still leads."""
+    """`changed` is called when messages are to be published again."""
 
     name = "evidence"
     needs_lease = "reconcile"  # the daemon holds it, also where a Beat holds the other
 
-    def __init__(
-        self, database: Database, app: Celery, fence: Fence, changed: Callable[[], None] = lambda: None
-    ) -> None:
-        self._database, self._app, self._fence, self._changed = database, app, fence, changed
+    def __init__(self, database: Fenced, app: Celery, changed: Callable[[], None] = lambda: None) -> None:
+        self._database, self._app, self._changed = database, app, changed
         self._suspects: Mapping[int, int] = {}  # by run id: the publication that was missing at the last look
         self._mark: tuple[str | None, datetime | None] = (None, None)  # seen last, and when
         self._unserved: Mapping[str, float] = {}  # queue → since when no worker takes from it
@@ -163,7 +158,7 @@ class Evidence:
             return unclaimed.publish_again(session, runs, "the broker had lost its message", now)
 
         self._write_end(given_up, "LOST", facts, now)
-        republished = self._write(again, publish_again)
+        republished = sum(self._database.write_each(again, publish_again))
         for run in lost:
             log.warning("the broker has lost the message of run %d (queue %r)", run.run_id, run.queue)
         if lost:
@@ -193,18 +188,9 @@ class Evidence:
     def _write_end(
         self, runs: Sequence[Unclaimed], status: unclaimed.End, facts: Mapping[str, str], now: datetime
     ) -> None:
-        self._write(runs, lambda session, some: unclaimed.end(session, some, status, facts, now))
-
-    def _write(self, runs: Sequence[Unclaimed], work: Callable[[Session, Sequence[Unclaimed]], int]) -> int:
-        """Batch by batch, fenced; how many rows that were as they had been seen."""
-
-        def write(session: Session, some: Sequence[Unclaimed]) -> int:
-            done = work(session, some)
-            self._fence(session)
-            return done
-
-        parts = (runs[start : start + BATCH] for start in range(0, len(runs), BATCH))
-        return sum(self._database.write(partial(write, some=some)) for some in parts)
+        self._database.write_each(
+            runs, lambda session, some: unclaimed.end(session, some, status, facts, now)
+        )
 
 
 def _expired(run: Unclaimed, now: datetime) -> bool:

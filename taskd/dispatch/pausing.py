@@ -8,8 +8,9 @@ Soon    the sweeper counts where runs have just ended, so that a daily job is pa
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Row, select
@@ -17,35 +18,25 @@ from sqlalchemy.orm import Session
 
 from taskd.dispatch.compiled import Compiled
 from taskd.store import failures, overrides
-from taskd.store.database import Database
+from taskd.store.fenced import BATCH, Fenced
 from taskd.store.schedules import SYSTEM
 from taskd.store.tables import ScheduleRow
 
-BATCH = 500  # schedules a transaction: what it has locked isn't dispatched meanwhile
 MARGIN = timedelta(seconds=30)  # for workers' clocks, and commits under way
 LOOK_BACK = timedelta(hours=1)  # on start: others may have counted until they ended
 log = logging.getLogger("taskd.dispatch")
 
-Fence = Callable[[Session], object]
 
-
-def resume_when_over(database: Database, fence: Fence, now: datetime) -> None:
+def resume_when_over(database: Fenced, now: datetime) -> None:
     """Resume what was paused until now; reads alone where there is nothing."""
     over = select(ScheduleRow.id).where(ScheduleRow.state == "paused", ScheduleRow.paused_until <= now)
 
-    def write(session: Session) -> int:
-        resumed = overrides.resume_when_over(session, now, BATCH)
-        fence(session)
-        return resumed
-
     while database.read(lambda session: session.execute(over.limit(1)).first()):
-        if database.write(write) < BATCH:
+        if database.write(lambda session: overrides.resume_when_over(session, now, BATCH)) < BATCH:
             break
 
 
-def pause_failing(
-    database: Database, fence: Fence, due: Sequence[Row[Any] | Compiled], now: datetime
-) -> set[int]:
+def pause_failing(database: Fenced, due: Sequence[Row[Any] | Compiled], now: datetime) -> set[int]:
     """Pause those of `due` whose runs have failed too often in a row; the ids of those that mustn't fire now."""
     limited = [row for row in due if "pause_after_failures" in row.policy]
     if not limited:
@@ -53,15 +44,15 @@ def pause_failing(
     most = max(_limit(row.policy) for row in limited)
     streaks = database.read(lambda session: failures.streaks(session, limited, most))
     broken = {row.id for row in limited if streaks[row.id].length >= _limit(row.policy)}
-    _note(database, fence, broken, now)
+    database.write_each(sorted(broken), partial(_note, now=now))
     return broken
 
 
 class FailureCount:
     """Keeps `failures_in_a_row` right, and pauses what fails too often. One thread calls `look`."""
 
-    def __init__(self, database: Database, fence: Fence) -> None:
-        self._database, self._fence = database, fence
+    def __init__(self, database: Fenced) -> None:
+        self._database = database
         self._looked_at: datetime | None = None
 
     def look(self, now: datetime) -> None:
@@ -73,7 +64,7 @@ class FailureCount:
             streaks = failures.streaks(session, rows)
             return {row.id for row in rows if streaks[row.id].length != row.failures_in_a_row}
 
-        _note(self._database, self._fence, self._database.read(read), now)
+        self._database.write_each(sorted(self._database.read(read)), partial(_note, now=now))
         self._looked_at = now
 
 
@@ -83,15 +74,7 @@ def _limit(policy: Mapping[str, Any]) -> int:
     return limit if isinstance(limit, int) else failures.MOST + 1
 
 
-def _note(database: Database, fence: Fence, ids: set[int], now: datetime) -> None:
-    """Write the streaks of these schedules."""
-    in_order = sorted(ids)
-    for start in range(0, len(in_order), BATCH):
-        part = in_order[start : start + BATCH]
-        database.write(lambda session, part=part: _note_part(session, fence, part, now))  # type: ignore[misc]
-
-
-def _note_part(session: Session, fence: Fence, ids: Sequence[int], now: datetime) -> None:
+def _note(session: Session, ids: Sequence[int], now: datetime) -> None:
     """Write the streaks, read anew under the rows' locks; what is active and has one too long is paused."""
     query = select(ScheduleRow).where(ScheduleRow.id.in_(ids), ScheduleRow.deleted_at.is_(None))
     rows = list(session.scalars(query.order_by(ScheduleRow.id).with_for_update()))
@@ -101,4 +84,3 @@ def _note_part(session: Session, fence: Fence, ids: Sequence[int], now: datetime
             log.warning("schedule %r is paused: %s", row.name, reason)
             overrides.pause(session, row, SYSTEM, reason, now)
         row.failures_in_a_row = streak.length
-    fence(session)

@@ -19,7 +19,7 @@ T1 fails that carried marks             they are written with the next one, or b
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,7 +27,6 @@ from functools import partial
 from threading import Event, Lock
 
 from celery import Celery
-from sqlalchemy.orm import Session
 
 from taskd import clock
 from taskd.dispatch.leader import Leadership
@@ -35,6 +34,7 @@ from taskd.dispatch.outlet import Outcome, Outlet
 from taskd.dispatch.outlets import open_outlet
 from taskd.store import outbox, runs
 from taskd.store.database import Database
+from taskd.store.fenced import Fenced
 from taskd.store.outbox import Mark, Waiting
 from taskd.store.schedules import outlived
 
@@ -95,7 +95,7 @@ class Publisher:
     """Sends what is due. One thread calls `tick`, while its process leads; another hands over what it commits."""
 
     def __init__(self, database: Database, app: Celery, leadership: Leadership) -> None:
-        self._database, self._app, self._leadership = database, app, leadership
+        self._database, self._app, self._leadership = Fenced(database, leadership.fence), app, leadership
         self._outlet: Outlet | None = None
         self._broker = Backoff()
         self._queues: dict[str, Backoff] = {}
@@ -244,7 +244,7 @@ class Publisher:
     def _mark(self) -> None:
         if self.marks:
             with self.marks.taken() as marks:
-                self._write(lambda session: outbox.mark_all(session, marks))
+                self._database.write(lambda session: outbox.mark_all(session, marks))
 
     def _end_overdue(self, now: datetime) -> None:
         """During an outage, now and then: what nobody needs any more."""
@@ -260,16 +260,9 @@ class Publisher:
     def _end(self, run_ids: Sequence[int], now: datetime) -> None:
         if run_ids:
             detail = {"reason": "broker", "message": "no broker took it within its catch-up window"}
-            self._write(lambda session: runs.end_unpublished(session, run_ids, "MISSED", detail, now))
-
-    def _write(self, work: Callable[[Session], None]) -> None:
-        """Only a leader's word stands."""
-
-        def write(session: Session) -> None:
-            work(session)
-            self._leadership.fence(session)
-
-        self._database.write(write)
+            self._database.write(
+                lambda session: runs.end_unpublished(session, run_ids, "MISSED", detail, now)
+            )
 
 
 def _overdue(waiting: Waiting, now: datetime) -> bool:

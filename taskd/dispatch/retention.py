@@ -13,13 +13,12 @@ from sqlalchemy.orm import Session
 from taskd import clock
 from taskd.clock import waited
 from taskd.store import rollups
-from taskd.store.database import Database
 from taskd.store.failures import FAILED
+from taskd.store.fenced import BATCH, Fenced
 from taskd.store.retention import OTHERS, purge_events, purge_runs, purge_tombstones
 from taskd.store.schedules import KEPT
 
 PERIOD = 600.0  # seconds between passes
-BATCH = 500  # rows a transaction
 PAUSE = 0.05  # seconds between batches, in which others get at the table
 log = logging.getLogger("taskd.retention")
 
@@ -27,7 +26,7 @@ Purge = Callable[[Session, datetime], int]  # of what is from before then; how m
 
 
 class Retention:
-    """Seconds for which each is kept, None for ever: `events`; runs by how they ended. `fence` ends each transaction.
+    """Seconds for which each is kept, None for ever: `events`; runs by how they ended.
 
     Deleted schedules are kept for as long as their names can come back, what charts show as long as any run.
     """
@@ -37,14 +36,13 @@ class Retention:
 
     def __init__(
         self,
-        database: Database,
-        fence: Callable[[Session], object],
+        database: Fenced,
         *,
         events: int | None = None,
         results: int | None = None,
         failed: int | None = None,
     ) -> None:
-        self._database, self._fence = database, fence
+        self._database = database
         comes_back = int(KEPT.total_seconds())
         charted = None if results is None or failed is None else max(results, failed)
         self._purges: list[tuple[str, int | None, Purge]] = [
@@ -79,10 +77,4 @@ class Retention:
         return sum(self._batch(purge, now - timedelta(seconds=seconds)) for seconds, purge in kept)
 
     def _batch(self, purge: Purge, before: datetime) -> int:
-        def write(session: Session) -> int:
-            deleted = purge(session, before)
-            if deleted:
-                self._fence(session)
-            return deleted
-
-        return self._database.write(write)
+        return self._database.write(lambda session: purge(session, before))

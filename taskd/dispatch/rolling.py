@@ -6,12 +6,10 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
-from sqlalchemy.orm import Session
-
 from taskd import clock
 from taskd.clock import waited
 from taskd.store import rollups
-from taskd.store.database import Database
+from taskd.store.fenced import Fenced
 
 T = TypeVar("T")
 
@@ -20,13 +18,13 @@ REST = 4  # times as long as a transaction took: after an upgrade there may be a
 
 
 class RollingUp:
-    """`kept`: seconds for which runs of each kind are there, None for ever. `fence` ends each transaction."""
+    """`kept`: seconds for which runs of each kind are there, None for ever."""
 
     name = "rolling up"
     needs_lease = "reconcile"
 
-    def __init__(self, database: Database, fence: Callable[[Session], object], *kept: int | None) -> None:
-        self._database, self._fence = database, fence
+    def __init__(self, database: Fenced, *kept: int | None) -> None:
+        self._database = database
         self._kept = min((timedelta(seconds=each) for each in kept if each is not None), default=None)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -44,19 +42,11 @@ class RollingUp:
 
     def add_next(self, now: datetime) -> bool:
         """Add up the next minute that is over. False: there is none."""
-        return self._fenced(lambda session: rollups.add_next(session, now))
+        return self._database.write(lambda session: rollups.add_next(session, now))
 
     def make(self, start: datetime) -> None:
         """Add up a minute once more."""
-        self._fenced(lambda session: rollups.make(session, start))
-
-    def _fenced(self, work: Callable[[Session], T]) -> T:
-        def write(session: Session) -> T:
-            done = work(session)
-            self._fence(session)
-            return done
-
-        return self._database.write(write)
+        self._database.write(lambda session: rollups.make(session, start))
 
 
 async def _rested(stop: asyncio.Event, work: Callable[[], T]) -> T:

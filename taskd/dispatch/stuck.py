@@ -5,6 +5,7 @@ The outbox tells which schedules wait, whoever publishes; why, only the publishe
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 from taskd.config import masked
 from taskd.store import conditions, outbox
 from taskd.store.conditions import PUBLISH_FAILING
-from taskd.store.database import Database
+from taskd.store.fenced import Fenced
 from taskd.store.schedules import paged
 from taskd.store.tables import ScheduleRow
 
@@ -20,7 +21,6 @@ WAITED = timedelta(seconds=5)  # before anybody need know: a restart of the brok
 UNEXPLAINED = timedelta(minutes=1)  # where nothing refuses them: a herd of a hundred thousand takes its time
 PERIOD = 5.0  # seconds between two looks
 STALE = 30.0  # seconds without a look, after which others may have changed what the schedules say
-BATCH = 500  # schedules a transaction
 LONGEST = 300  # characters of an error
 MEANWHILE = "they are sent in order once that is mended; past the catch-up window a run ends as MISSED"
 
@@ -52,14 +52,12 @@ def sentence(queue: str | None, refusals: Mapping[str | None, str]) -> str:
 
 
 class PublishWatch:
-    """Sets and clears the condition. One thread calls `look`; `fence` ends each transaction."""
+    """Sets and clears the condition. One thread calls `look`."""
 
-    def __init__(
-        self, database: Database, fence: Callable[[Session], object], refusals: Refusals = nobody_publishes
-    ) -> None:
-        self._database, self._fence, self._refusals = database, fence, refusals
+    def __init__(self, database: Fenced, refusals: Refusals = nobody_publishes) -> None:
+        self._database, self._refusals = database, refusals
         self._looked_at = float("-inf")
-        self._says: dict[int, str | None] = {}  # by schedule, what its condition says
+        self._says: dict[int, str] = {}  # by schedule, what its condition says
 
     def look(self, seconds: float, now: datetime) -> None:
         """At most every PERIOD, at the monotonic `seconds`."""
@@ -70,11 +68,9 @@ class PublishWatch:
         self._looked_at = seconds
         wanted = self._wanted(now)
         changed = [one for one in {*wanted, *self._says} if wanted.get(one) != self._says.get(one)]
-        for start in range(0, len(changed), BATCH):
-            part = {one: wanted.get(one) for one in changed[start : start + BATCH]}
-            self._database.write(lambda session, part=part: self._put(session, part, now))  # type: ignore[misc]
-            self._says |= part
-        self._says = {one: says for one, says in self._says.items() if says is not None}
+        messages = [(one, wanted.get(one)) for one in changed]
+        self._database.write_each(messages, partial(conditions.put_all, kind=PUBLISH_FAILING, now=now))
+        self._says = dict(wanted)
 
     def _wanted(self, now: datetime) -> dict[int, str]:
         """What each schedule's condition ought to say."""
@@ -87,14 +83,8 @@ class PublishWatch:
         refused = {one: queue for one, queue in lately.items() if None in refusals or queue in refusals}
         return {one: sentence(queue, refusals) for one, queue in (waiting(UNEXPLAINED) | refused).items()}
 
-    def _put(self, session: Session, messages: Mapping[int, str | None], now: datetime) -> None:
-        query = select(ScheduleRow).where(ScheduleRow.id.in_(messages)).order_by(ScheduleRow.id)
-        for row in session.scalars(query.with_for_update()):
-            conditions.put(row, PUBLISH_FAILING, messages[row.id], now)
-        self._fence(session)
 
-
-def _saying(session: Session) -> dict[int, str | None]:
+def _saying(session: Session) -> dict[int, str]:
     rows = paged(
         session, select(ScheduleRow.id, ScheduleRow.conditions).where(ScheduleRow.deleted_at.is_(None))
     )

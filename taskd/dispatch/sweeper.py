@@ -17,7 +17,7 @@ another process leads by now            the fence matches no row: nothing of the
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -31,12 +31,11 @@ from taskd.dispatch.stuck import PublishWatch, Refusals, nobody_publishes
 from taskd.dispatch.unrecorded import RecordingWatch
 from taskd.errors import Unavailable
 from taskd.store import retries, workers
-from taskd.store.database import Database
+from taskd.store.fenced import BATCH, Fenced
 from taskd.store.workers import Running
 
 PERIOD = 2.0  # seconds between sweeps
 PATIENCE = 10.0  # seconds without a beat: five missed ones, longer than a database's failover mostly takes
-BATCH = 500  # rows dropped in a transaction
 log = logging.getLogger("taskd.sweeper")
 
 
@@ -75,27 +74,23 @@ def orphans(running: Iterable[Running], names: Mapping[str, str], gone: set[str]
 
 
 class Sweeper:
-    """`fence` ends each transaction: it raises LeaseLost unless this process still leads.
-
-    `reruns` knows how to run again what is lost.
-    """
+    """`reruns` knows how to run again what is lost."""
 
     name = "sweeper"
     needs_lease = "reconcile"  # the daemon holds it, also where a Beat holds the other
 
     def __init__(
         self,
-        database: Database,
-        fence: Callable[[Session], object],
+        database: Fenced,
         reruns: Reruns,
         refusals: Refusals = nobody_publishes,
     ) -> None:
-        self._database, self._fence, self._reruns = database, fence, reruns
+        self._database, self._reruns = database, reruns
         self._seen: dict[str, Seen] = {}
         self._swept_at = float("-inf")
-        self._failures = FailureCount(database, fence)
-        self._recording = RecordingWatch(database, fence)
-        self._publishing = PublishWatch(database, fence, refusals)
+        self._failures = FailureCount(database)
+        self._recording = RecordingWatch(database)
+        self._publishing = PublishWatch(database, refusals)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Sweep until told to stop. A database that is away is tried again; LeaseLost ends the service."""
@@ -127,7 +122,7 @@ class Sweeper:
         if not runs and not dead:
             return 0
 
-        def write(session: Session) -> int:
+        def write(session: Session) -> list[Running] | None:
             asking = self._reruns.asking(session, [run.id for run in runs])
             lost = [run for run in runs if workers.lose(session, run, now)]
             for incarnation in dead:
@@ -135,30 +130,18 @@ class Sweeper:
             for run in lost:
                 if run.id in asking:
                     self._reruns.run_again(session, run.id, asking[run.id], now)
-            self._fence(session)
-            for run in lost:
-                log.warning("run %d is lost: its worker %s is gone", run.id, run.worker)
-            return len(lost)
+            return lost or None  # who has signed off is written too
 
-        return self._database.write(write)
+        lost = self._database.write(write) or []
+        for run in lost:
+            log.warning("run %d is lost: its worker %s is gone", run.id, run.worker)
+        return len(lost)
 
     def _lose_silent_retries(self, now: datetime) -> None:
-        def write(session: Session) -> list[str]:
-            lost = retries.lose_silent(session, now, BATCH)
-            if lost:
-                self._fence(session)
-            return lost
-
         if self._database.read(lambda session: retries.any_silent(session, now)):
-            for task_id in self._database.write(write):
+            for task_id in self._database.write(lambda session: retries.lose_silent(session, now, BATCH)):
                 log.warning("run %s is lost: no worker has begun its next attempt for a day", task_id)
 
     def _drop_settled_messages(self) -> None:
-        def write(session: Session) -> int:
-            dropped = workers.drop_settled_messages(session, BATCH)
-            if dropped:
-                self._fence(session)
-            return dropped
-
-        while self._database.write(write) == BATCH:
+        while self._database.write(lambda session: workers.drop_settled_messages(session, BATCH)) == BATCH:
             pass

@@ -5,21 +5,21 @@ Workers say what they record when they sign on; those that run no recorded task 
 So a task counts as unrecorded once no worker has recorded it for PATIENCE: workers take their time to restart.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from taskd.store import conditions, events, workers
 from taskd.store.conditions import UNRECORDED
-from taskd.store.database import Database
+from taskd.store.fenced import Fenced
 from taskd.store.schedules import paged
 from taskd.store.tables import ScheduleRow
 
 PATIENCE = 60.0  # seconds
-BATCH = 500  # schedules a transaction: what it has locked isn't dispatched meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ def should_say(asking: Asking, missing: Mapping[str, float], seconds: float) -> 
 
 
 class RecordingWatch:
-    """Sets and clears the condition. One thread calls `look`; `fence` ends each transaction."""
+    """Sets and clears the condition. One thread calls `look`."""
 
-    def __init__(self, database: Database, fence: Callable[[Session], object]) -> None:
-        self._database, self._fence = database, fence
+    def __init__(self, database: Fenced) -> None:
+        self._database = database
         self._seen_change: int | None = None
         self._asking: list[Asking] = []
         self._missing: Mapping[str, float] = {}
@@ -65,10 +65,9 @@ class RecordingWatch:
         self._missing = {task: self._missing.get(task, seconds) for task in tasks}
         wanted = [(asking, should_say(asking, self._missing, seconds)) for asking in self._asking]
         changed = [(asking.id, message) for asking, message in wanted if message != asking.says]
-        for start in range(0, len(changed), BATCH):
+        if changed:
             self._seen_change = None
-            part = dict(changed[start : start + BATCH])
-            self._database.write(lambda session, part=part: self._put(session, part, now))  # type: ignore[misc]
+            self._database.write_each(changed, partial(conditions.put_all, kind=UNRECORDED, now=now))
 
     def _read(self, session: Session) -> set[str]:
         """What workers record; who asks for it too, where any schedule has changed."""
@@ -76,12 +75,6 @@ class RecordingWatch:
         if change != self._seen_change:
             self._asking, self._seen_change = list(_who_asks(session)), change
         return workers.recorded(session)
-
-    def _put(self, session: Session, messages: Mapping[int, str | None], now: datetime) -> None:
-        query = select(ScheduleRow).where(ScheduleRow.id.in_(messages)).order_by(ScheduleRow.id)
-        for row in session.scalars(query.with_for_update()):
-            conditions.put(row, UNRECORDED, messages[row.id], now)
-        self._fence(session)
 
 
 def _who_asks(session: Session) -> Iterator[Asking]:

@@ -38,6 +38,7 @@ from taskd.reconcile.table import Snapshot
 from taskd.source.tree import Tree, TreeReading
 from taskd.store import sources
 from taskd.store.database import Database
+from taskd.store.fenced import Fence, Fenced
 from taskd.store.seal import seal
 
 LONGEST_BREATH = 0.05  # seconds between two parts of a large plan
@@ -81,14 +82,14 @@ class Reconciler:
         trees: Sequence[Tree],
         *,
         poll: float,
-        fence: Callable[[Session], None],
+        fence: Fence,
         changed: Callable[[], None],
         secret_keys: frozenset[str] = frozenset(),
         guard: PruneGuard | None = None,
         way: RightOfWay | None = None,
     ) -> None:
-        self._database, self._trees, self._poll = database, trees, poll
-        self._fence, self._changed, self._secret_keys, self._guard = fence, changed, secret_keys, guard
+        self._database, self._trees, self._poll = Fenced(database, fence), trees, poll
+        self._changed, self._secret_keys, self._guard = changed, secret_keys, guard
         self._way = way or RightOfWay(lambda: inf)
         self._awake = asyncio.Event()
         self._one_at_a_time = threading.Lock()
@@ -220,7 +221,6 @@ class Reconciler:
             apply(session, rest, where, self._secret_keys, now)
             seconds = clock.monotonic() - began
             known = status.record(session, readings, plan, memory.known, now, seconds)
-            self._fence(session)
             return table.written(session, snapshot, names, before) if before is not None else None, known
 
         after, known = self._database.write(write)
@@ -230,13 +230,8 @@ class Reconciler:
 
     def _apply_part(self, part: Plan, where: Mapping[str, Source], now: datetime) -> float:
         """How many seconds it took."""
-
-        def write(session: Session) -> None:
-            apply(session, part, where, self._secret_keys, now)
-            self._fence(session)
-
         began = clock.monotonic()
-        self._database.write(write)
+        self._database.write(lambda session: apply(session, part, where, self._secret_keys, now))
         took = clock.monotonic() - began
         # On SQLite one writes at a time, and who waits only looks now and then.
         time.sleep(min(took, LONGEST_BREATH))

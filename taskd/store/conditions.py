@@ -4,6 +4,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
 from taskd.store.tables import ScheduleRow
 
 STALE = "Stale"  # its file is broken: what it last declared goes on
@@ -49,3 +52,13 @@ def put(row: ScheduleRow, kind: str, message: str | None, now: datetime) -> None
     if message is not None:
         others.append({**(before or condition(kind, now, message)), "message": message})
     row.conditions = others
+
+
+def put_all(
+    session: Session, messages: Iterable[tuple[int, str | None]], *, kind: str, now: datetime
+) -> None:
+    """Set or clear the condition of that kind, by schedule id."""
+    by_id = dict(messages)
+    query = select(ScheduleRow).where(ScheduleRow.id.in_(by_id)).order_by(ScheduleRow.id)
+    for row in session.scalars(query.with_for_update()):
+        put(row, kind, by_id[row.id], now)

@@ -22,6 +22,7 @@ from taskd.dispatch.publisher import Publisher
 from taskd.store import attempts, runs, schema, workers
 from taskd.store.claims import Call, Start
 from taskd.store.database import Database
+from taskd.store.fenced import Fenced
 from taskd.store.runs import NewRun
 from taskd.store.tables import RunRow
 from taskd.store.workers import Worker
@@ -108,7 +109,7 @@ def scene(broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         app,
         queue.name,
         Publisher(database, app, leadership),
-        Evidence(database, app, leadership.fence),
+        Evidence(Fenced(database, leadership.fence), app),
     )
     yield made
     made.publisher.close()

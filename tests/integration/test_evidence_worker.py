@@ -11,6 +11,7 @@ from taskd.dispatch.evidence import Evidence
 from taskd.dispatch.messages import Order, compose
 from taskd.dispatch.publisher import Publisher
 from taskd.store import runs
+from taskd.store.fenced import Fenced
 from taskd.store.runs import NewRun
 from tests.integration.brokers import Broker
 from tests.integration.workers import Site, StartWorker, running
@@ -42,7 +43,7 @@ def test_a_queue_of_half_hour_tasks_looks_like_no_loss_and_a_purge_behind_them_d
     """Two slots: both run, one or two more are in the worker's memory, the rest waits in the queue."""
     leadership = Leading(site.database, "dispatch", "me", 10.0)
     publisher = Publisher(site.database, site.app, leadership)
-    evidence = Evidence(site.database, site.app, leadership.fence)
+    evidence = Evidence(Fenced(site.database, leadership.fence), site.app)
     worker = workers("prefork", "w1", "--prefetch-multiplier", "2")
     ids = []
     for number in range(8):

@@ -17,6 +17,7 @@ from taskd.clock import now
 from taskd.dispatch.rerunning import Reruns
 from taskd.dispatch.sweeper import PATIENCE, Sweeper
 from taskd.store import workers
+from taskd.store.fenced import Fenced
 from tests.integration.workers import Site, StartWorker, Worker, running
 from tests.waiting import eventually
 
@@ -33,7 +34,7 @@ def start(site: Site) -> Iterator[StartWorker]:
 
 
 def sweep_until_patience_ends(site: Site) -> int:
-    sweeper, lost = Sweeper(site.database, lambda session: None, Reruns(site.app)), 0
+    sweeper, lost = Sweeper(Fenced(site.database, lambda session: None), Reruns(site.app)), 0
     for seconds in range(int(PATIENCE) + 2):
         lost += sweeper.sweep(float(seconds), now())
     return lost
@@ -97,7 +98,7 @@ def test_a_long_task_on_a_busy_solo_worker_is_not_taken_for_lost(site: Site, sta
     start("solo")
     task_id = site.send("t.effect", 8)
     site.becomes(task_id, "STARTED")
-    sweeper = Sweeper(site.database, lambda session: None, Reruns(site.app))
+    sweeper = Sweeper(Fenced(site.database, lambda session: None), Reruns(site.app))
     for step in range(3):  # each sweep sees a new beat, so a day may pass between them
         before = beats(site)
         eventually(lambda before=before: beats(site) != before)

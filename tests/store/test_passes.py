@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from taskd.source.tree import Tree
 from taskd.store import schedules, sources
 from taskd.store.conditions import STALE
 from taskd.store.database import Database
+from taskd.store.fenced import Fence
 from taskd.store.tables import EventRow, ScheduleRow, SourceFileRow, SourceRow
 
 
@@ -34,7 +35,7 @@ class Shop:
 
     database: Database
     root: Path
-    fenced: list[int] = field(default_factory=list)
+    fence: Fence = lambda _session: None
 
     def __post_init__(self) -> None:
         self.restart()
@@ -45,7 +46,7 @@ class Shop:
             self.database,
             [self.tree],
             poll=10,
-            fence=lambda _session: self.fenced.append(1),
+            fence=lambda session: self.fence(session),  # noqa: PLW0108  a test may replace it
             changed=lambda: None,
         )
 
@@ -143,7 +144,6 @@ def test_a_pass_over_what_has_not_changed_loads_and_writes_nothing(
     shop.write("b.yaml", BROKEN.replace("milk", "tea"))
     shop.make_pass()
     monkeypatch.setattr(table, "load", None)
-    shop.fenced.clear()
     monkeypatch.setattr(shop.database, "write", None)
     first = shop.make_pass()
     assert shop.make_pass() is first
@@ -271,7 +271,7 @@ def test_a_pass_that_ends_in_the_middle_leaves_whole_files(shop: Shop) -> None:
         if lost := next(fences, None):
             raise lost
 
-    shop.reconciler._fence = fence
+    shop.fence = fence
     with pytest.raises(LeaseLost):
         shop.make_pass()
     by_file = [{shop.intervals()[f"s{file}-{n}"] for n in range(30)} for file in range(5)]
@@ -290,7 +290,7 @@ async def test_a_daemon_that_ends_waits_for_one_part_only(shop: Shop) -> None:
     def fence(_session: object) -> None:
         stop.set()
 
-    shop.reconciler._fence = fence
+    shop.fence = fence
     await asyncio.wait_for(shop.reconciler.run(stop), 20)
     assert len(shop.intervals()) == 31
     shop.restart()

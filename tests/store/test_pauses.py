@@ -12,6 +12,7 @@ from taskd.dispatch.pausing import FailureCount
 from taskd.errors import LeaseLost
 from taskd.store import active, failures, leases, outbox, overrides, schema
 from taskd.store.database import Database
+from taskd.store.fenced import Fenced
 from taskd.store.tables import EventRow
 from tests.store.scene import (
     HOUR,
@@ -50,7 +51,7 @@ def fail(database: Database, dispatcher: Dispatcher, minute: int, status: str = 
 
 @pytest.fixture
 def count(database: Database) -> FailureCount:
-    return FailureCount(database, lambda _: None)
+    return FailureCount(Fenced(database, lambda _: None))
 
 
 def test_a_pause_until_ends_by_itself_and_what_comes_after_is_due(
@@ -309,7 +310,7 @@ def test_the_fence_guards_the_count(database: Database, dispatcher: Dispatcher, 
     declare()
     fail(database, dispatcher, 0)
     with pytest.raises(LeaseLost):
-        FailureCount(database, lost).look(SOON + SECOND)
+        FailureCount(Fenced(database, lost)).look(SOON + SECOND)
     assert schedule(database).failures_in_a_row == 0
 
 

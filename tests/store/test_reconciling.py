@@ -17,6 +17,7 @@ from taskd.schedule.spec import ScheduleSpec, uid_of
 from taskd.source.tree import Tree
 from taskd.store import overrides, schedules
 from taskd.store.database import Database
+from taskd.store.fenced import Fenced
 from taskd.store.schedules import KEPT, Origin
 from taskd.store.tables import EventRow, RunRow, ScheduleRow
 from tests.store.scene import NOON
@@ -235,7 +236,7 @@ def test_a_deleted_name_comes_back_as_it_was_for_thirty_days(site: Site) -> None
 
 def purge(site: Site) -> None:
     """What the leader does every ten minutes."""
-    Retention(site.database, lambda _session: None).one_batch(site.now)
+    Retention(Fenced(site.database, lambda _session: None)).one_batch(site.now)
 
 
 @pytest.mark.parametrize("swept", [True, False])

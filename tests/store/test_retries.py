@@ -13,6 +13,7 @@ from taskd.dispatch.sweeper import Sweeper
 from taskd.store import attempts, claims, failures, outbox, overrides, retries, workers
 from taskd.store.claims import Call, Start
 from taskd.store.database import Database
+from taskd.store.fenced import Fenced
 from taskd.store.outbox import Message
 from taskd.store.retries import PATIENCE
 from taskd.store.tables import RunRow
@@ -93,7 +94,7 @@ def test_a_retry_that_the_broker_lost_is_lost_after_a_day_and_starts_if_it_comes
 ) -> None:
     run = fired()
     end(database, run, SOON, "RETRY")
-    sweeper = Sweeper(database, lambda session: None, Reruns(app))
+    sweeper = Sweeper(Fenced(database, lambda session: None), Reruns(app))
     sweeper.sweep(0.0, SOON + PATIENCE)
     assert all_runs(database)[0].status == "RETRY"
     sweeper.sweep(1.0, SOON + PATIENCE + timedelta(minutes=1))
@@ -108,7 +109,7 @@ def test_a_retry_that_waits_here_is_never_lost(
 ) -> None:
     run = fired()
     wait(database, run, SOON + 3 * PATIENCE)
-    Sweeper(database, lambda session: None, Reruns(app)).sweep(0.0, SOON + 2 * PATIENCE)
+    Sweeper(Fenced(database, lambda session: None), Reruns(app)).sweep(0.0, SOON + 2 * PATIENCE)
     assert all_runs(database)[0].status == "RETRY"
 
 
@@ -116,7 +117,7 @@ def lose(database: Database, app: Celery, now: datetime = SOON) -> list[RunRow]:
     """A worker of the same name has started anew."""
     successor = Worker("worker", "new", "host", 1, "prefork", ["celery"], ["t"])
     database.write(lambda session: workers.sign_on(session, successor))
-    Sweeper(database, lambda session: None, Reruns(app)).sweep(0.0, now)
+    Sweeper(Fenced(database, lambda session: None), Reruns(app)).sweep(0.0, now)
     return sorted(all_runs(database), key=lambda run: run.id)
 
 

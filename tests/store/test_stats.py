@@ -14,6 +14,7 @@ from taskd.errors import LeaseLost
 from taskd.store import rollups, stats
 from taskd.store.classes import ERROR
 from taskd.store.database import Database
+from taskd.store.fenced import Fenced
 from taskd.store.measured import Bucket, measure
 from taskd.store.tables import RunRow, StatRow
 from tests.store.scene import HOUR, MINUTE, NOON, Declare
@@ -145,7 +146,7 @@ def test_charts_outlive_the_runs_and_go_by_the_hour(database: Database) -> None:
     add_up(database, NOON + 3 * HOUR)
     database.write(lambda session: session.execute(delete(RunRow)))
     assert [bucket.counts for bucket in asked(database, EDGES)] == [{"SUCCESS": 2}, {"SUCCESS": 2}, {}]
-    keeper = Retention(database, lambda session: None, results=60, failed=86_400)
+    keeper = Retention(Fenced(database, lambda session: None), results=60, failed=86_400)
     day = timedelta(days=1)
     assert [keeper.one_batch(NOON + day + n * HOUR) for n in range(4)] == [0, 3, 3, 0]
     assert database.read(lambda session: session.scalars(select(StatRow)).all()) == []
@@ -158,7 +159,7 @@ def test_the_leader_adds_up_and_nobody_else(database: Database) -> None:
 
     add(database, completed_at=NOON)
     with pytest.raises(LeaseLost):
-        RollingUp(database, fence).add_next(NOON + HOUR)
+        RollingUp(Fenced(database, fence)).add_next(NOON + HOUR)
     assert database.read(lambda session: session.scalars(select(StatRow)).all()) == []
 
 
@@ -174,7 +175,7 @@ def test_a_daemon_adds_up_minute_after_minute_until_it_stops(database: Database)
 
     async def until_all_are_there() -> None:
         stop = asyncio.Event()
-        service = asyncio.create_task(RollingUp(database, lambda _session: None).run(stop))
+        service = asyncio.create_task(RollingUp(Fenced(database, lambda _session: None)).run(stop))
         await asyncio.to_thread(eventually, lambda: len(told()) == len(ended))
         stop.set()
         await service

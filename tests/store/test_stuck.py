@@ -10,6 +10,7 @@ from taskd.dispatch.dispatcher import Dispatcher
 from taskd.dispatch.stuck import PERIOD, STALE, PublishWatch
 from taskd.store import conditions, outbox
 from taskd.store.database import Database
+from taskd.store.fenced import Fenced
 from taskd.store.tables import OutboxRow
 from tests.store.scene import SOON, Declare, all_runs, schedule
 
@@ -42,7 +43,7 @@ def watch(database: Database, dispatcher: Dispatcher, declare: Declare, refusals
     declare("plain")
     declare("special", queue="special")
     assert dispatcher.tick(SOON) == 2
-    return PublishWatch(database, lambda _: None, lambda: refusals)
+    return PublishWatch(Fenced(database, lambda _: None), lambda: refusals)
 
 
 def test_what_has_just_come_due_is_no_failure(
@@ -99,7 +100,7 @@ def test_the_condition_goes_when_nothing_waits_any_more(database: Database, watc
 def test_what_another_leader_said_is_cleared_too(database: Database, watch: PublishWatch) -> None:
     watch.look(0.0, MUCH_LATER)
     published(database, {"plain": True, "special": True})
-    PublishWatch(database, lambda _: None).look(STALE, MUCH_LATER)
+    PublishWatch(Fenced(database, lambda _: None)).look(STALE, MUCH_LATER)
     assert says(database, "plain") is says(database, "special") is None
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from sqlalchemy import delete
 
-from taskd.dispatch import unrecorded
 from taskd.dispatch.unrecorded import PATIENCE, RecordingWatch, sentence
 from taskd.errors import LeaseLost
-from taskd.store import workers
+from taskd.store import fenced, workers
 from taskd.store.database import Database
+from taskd.store.fenced import Fenced
 from taskd.store.tables import WorkerRow
 from taskd.store.workers import Worker
 from tests.store.scene import NOON, Declare, edit, schedule
@@ -21,7 +21,7 @@ LATER = NOON + timedelta(hours=1)
 @pytest.fixture
 def watch(database: Database) -> RecordingWatch:
     database.write(lambda session: session.execute(delete(WorkerRow)))
-    return RecordingWatch(database, fence=lambda session: None)
+    return RecordingWatch(Fenced(database, lambda session: None))
 
 
 def sign_on(database: Database, *tasks: str) -> None:
@@ -70,7 +70,7 @@ def test_it_goes_with_the_policy_that_asked_for_it(
     watch.look(PATIENCE, NOON)
     assert conditions(database)
     edit(database, NOON, interval="60s")
-    RecordingWatch(database, fence=lambda session: None).look(0.0, NOON)
+    RecordingWatch(Fenced(database, lambda session: None)).look(0.0, NOON)
     assert conditions(database) == []
 
 
@@ -81,7 +81,7 @@ def test_a_restart_neither_clears_nor_repeats_it(
     watch.look(0.0, NOON)
     watch.look(PATIENCE, NOON)
     before = conditions(database)
-    RecordingWatch(database, fence=lambda session: None).look(5.0, LATER)
+    RecordingWatch(Fenced(database, lambda session: None)).look(5.0, LATER)
     assert conditions(database) == before
 
 
@@ -100,7 +100,7 @@ def test_only_a_leader_writes_it(database: Database, declare: Declare) -> None:
     def fence(_: object) -> None:
         raise LeaseLost("another leads")
 
-    watch = RecordingWatch(database, fence)
+    watch = RecordingWatch(Fenced(database, fence))
     watch.look(0.0, NOON)
     with pytest.raises(LeaseLost):
         watch.look(PATIENCE, NOON)
@@ -110,7 +110,7 @@ def test_only_a_leader_writes_it(database: Database, declare: Declare) -> None:
 def test_many_schedules_are_told_a_few_at_a_time(
     database: Database, declare: Declare, watch: RecordingWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unrecorded, "BATCH", 2)
+    monkeypatch.setattr(fenced, "BATCH", 2)
     names = ["a", "b", "c"]
     for name in names:
         declare(name, overlap="skip")

@@ -12,6 +12,7 @@ from taskd.dispatch.sweeper import PATIENCE, Seen, Sweeper, gone, orphans, watch
 from taskd.errors import LeaseLost
 from taskd.store import workers
 from taskd.store.database import Database
+from taskd.store.fenced import Fenced
 from taskd.store.retention import purge_runs
 from taskd.store.tables import OutboxRow, RunRow, WorkerRow
 from taskd.store.workers import Running, Worker
@@ -51,7 +52,7 @@ def status_of(database: Database, task_id: str) -> tuple[str, dict[str, object] 
 
 
 def sweeper(database: Database) -> Sweeper:
-    return Sweeper(database, lambda session: None, RERUNS)
+    return Sweeper(Fenced(database, lambda session: None), RERUNS)
 
 
 def test_a_worker_counts_until_its_name_is_taken_over(database: Database) -> None:
@@ -112,7 +113,7 @@ def test_a_sweeper_that_no_longer_leads_ends_nothing(database: Database) -> None
     sign_on(database, worker("new"))
     run = add_run(database, claim="old.x", worker="w1@host")
     with pytest.raises(LeaseLost):
-        Sweeper(database, fence, RERUNS).sweep(0.0, NOON)
+        Sweeper(Fenced(database, fence), RERUNS).sweep(0.0, NOON)
     assert status_of(database, run)[0] == "STARTED"
 
 
