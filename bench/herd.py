@@ -82,7 +82,7 @@ def herd(kind: str, queue: RedisQueue | RabbitQueue, n: int, *, busy: bool = Fal
     with tempfile.TemporaryDirectory() as folder, place.own_database(kind, Path(folder)) as url:
         home, specs = Path(folder), minutely(n)
         place.add_schedules(url, specs, datetime.now(UTC), next_minute(12 + n / 1500))
-        minute = next_minute(6 + n / 2500)
+        minute = next_minute(8 + n / 800)  # enough to get ready, as between two of its minutes
         _set_due(url, minute)
         database = Database(url)
         with place.daemon(home, url, queue) as daemon, working(home, busy=busy):

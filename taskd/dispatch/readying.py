@@ -36,14 +36,17 @@ class Readying:
         self._began: datetime | None = None
         self._change = -1
         self._span: Span | None = None
+        self._unknown: list[int] = []  # of those looked at last
 
     def look(self, now: datetime) -> bool:
         """Compile a page; whether there is more to do at once."""
-        if self._span is None:
-            self._span = self._next_span(now)
-        if self._span is not None:
-            self._span = self._compile_page(self._span)
-        return self._span is not None
+        if not self._unknown:
+            self._span = self._span or self._next_span(now)
+            if self._span is not None:
+                self._span = self._look_on(self._span)
+        page, self._unknown = self._unknown[:PAGE], self._unknown[PAGE:]
+        self._compile(page)
+        return bool(self._unknown or self._span)
 
     def _next_span(self, now: datetime) -> Span | None:
         """From where all is ready, once half of that has passed; from now on where something has changed."""
@@ -56,18 +59,19 @@ class Readying:
         self._began = now
         return Span(ready, now + AHEAD)
 
-    def _compile_page(self, span: Span) -> Span | None:
+    def _look_on(self, span: Span) -> Span | None:
         """What is left of the span."""
         found = self._database.read(
             lambda session: schedules.due_between(session, span.start, span.end, span.after, LOOK)
         )
-        unknown = [row.id for row in found if self._compiler.known(row) is None]
-        for row in self._database.read(lambda session: schedules.rows(session, unknown[:PAGE])):
-            with suppress(Exception):  # it is quarantined when it is due
-                self._compiler.compile(row)
-        if len(unknown) > PAGE:
-            return replace(span, after=unknown[PAGE - 1])
+        self._unknown = [row.id for row in found if self._compiler.known(row) is None]
         if len(found) == LOOK:
             return replace(span, after=found[-1].id)
         self._ready_until = span.end
         return None
+
+    def _compile(self, ids: list[int]) -> None:
+        if ids:
+            for row in self._database.read(lambda session: schedules.rows(session, ids)):
+                with suppress(Exception):  # it is quarantined when it is due
+                    self._compiler.compile(row)
