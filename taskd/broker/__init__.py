@@ -1,6 +1,7 @@
-"""The embedded broker: a kombu transport on files, for one machine and a local file system.
+"""What taskd adds to kombu. Importing this package tells kombu of it.
 
-Importing this package teaches kombu the scheme: `Connection(broker_url(folder))`.
+`files://…` is the embedded broker: a transport on files, for one machine and a local file system. Redis has kombu's own
+transport, except that a worker outlives its connection.
 """
 
 from pathlib import Path
@@ -8,7 +9,12 @@ from urllib.parse import quote
 
 from kombu.transport import TRANSPORT_ALIASES
 
-TRANSPORT_ALIASES["files"] = "taskd.broker.files:Transport"
+TRANSPORT_ALIASES |= {
+    "files": "taskd.broker.files:Transport",
+    "redis": "taskd.broker.reconnecting:Transport",
+    "rediss": "taskd.broker.reconnecting:Transport",
+    "sentinel": "taskd.broker.reconnecting:SentinelTransport",
+}
 
 
 def broker_url(folder: Path) -> str:

@@ -75,11 +75,6 @@ class Installation(Site):
         """`taskd worker` with two slots."""
         return said(self.start([*TASKD, "worker", "--concurrency", "2", *words]), "ready.")
 
-    def kept_worker(self) -> Running:
-        """A worker that is started again when it fails, as systemd does it."""
-        keep = ["sh", "-c", 'until "$@"; do :; done', "sh"]
-        return said(self.start([*keep, *TASKD, "worker", "--concurrency", "2"]), "ready.")
-
     def schedule(self, name: str) -> ScheduleRow | None:
         """A schedule as the table has it, also when it is deleted."""
         query = select(ScheduleRow).where(ScheduleRow.name == name)

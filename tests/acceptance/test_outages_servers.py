@@ -67,7 +67,7 @@ def test_runs_that_no_broker_takes_within_their_window_are_missed_and_say_so(
         f"  {name}: {{task: t.effect, interval: 1s, catchup: {{window: {WINDOW}s}}}}\n" for name in NAMES
     ]
     place.declare("beats.yaml", "schedules:\n" + "".join(lines))
-    place.kept_worker()
+    place.worker()
     daemon = place.daemon(until=LEADS)
     place.goes_on("a")
 
