@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -103,8 +104,13 @@ def plain(value: Any) -> Any:
 
 def mask_text(text: str, secret_keys: Collection[str]) -> str:
     """`text` with the passwords of its URLs masked, and what is set under a secret key, as in `token: x` or `pw='x'`."""
-    words, plain_text = "|".join(re.escape(key) for key in sorted(secret_keys)), config.masked(text)
-    return re.sub(_SETTING.format(words=words), rf"\g<1>{MASK}", plain_text) if words else plain_text
+    plain_text = config.masked(text)
+    return _setting(frozenset(secret_keys)).sub(rf"\g<1>{MASK}", plain_text) if secret_keys else plain_text
+
+
+@lru_cache
+def _setting(secret_keys: frozenset[str]) -> re.Pattern[str]:
+    return re.compile(_SETTING.format(words="|".join(map(re.escape, sorted(secret_keys)))))
 
 
 def _columns(row: Base | Row[Any]) -> Mapping[str, Any]:
