@@ -22,9 +22,11 @@ from uuid import uuid4
 import place
 from sqlalchemy import text
 
-from taskd.store import attempts, retention, rollups, run_pages, stats
+from taskd.dispatch.rolling import RollingUp
+from taskd.store import attempts, retention, run_pages, stats
 from taskd.store.claims import Call, Outcome, Start
 from taskd.store.database import Database
+from taskd.store.fenced import Fenced
 from taskd.store.run_pages import RunFilter
 
 ROUNDS = 7
@@ -75,7 +77,8 @@ def fill(database: Database, rows: int) -> None:
 def add_up(database: Database) -> int:
     """What the daemon that leads does minute by minute, to the end of the day less its delay; how many minutes."""
     minutes, end = 0, DAY + timedelta(days=1)
-    while database.write(lambda session: rollups.add_next(session, end)):
+    rolling_up = RollingUp(Fenced(database, lambda _session: None))
+    while rolling_up.add_next(end):
         minutes += 1
     return minutes
 

@@ -1,4 +1,4 @@
-"""Adds up what charts need of the runs that have ended. A leader's service: a minute of them a transaction, each fenced."""
+"""Adds up what charts need of the runs that have ended. A leader's service: it reads a minute, then writes it, fenced."""
 
 import asyncio
 from collections.abc import Callable
@@ -42,11 +42,15 @@ class RollingUp:
 
     def add_next(self, now: datetime) -> bool:
         """Add up the next minute that is over. False: there is none."""
-        return self._database.write(lambda session: rollups.add_next(session, now))
+        minute = self._database.read(lambda session: rollups.next_minute(session, now))
+        if minute is not None:
+            self._database.write(lambda session: rollups.keep(session, minute))
+        return minute is not None
 
     def make(self, start: datetime) -> None:
         """Add up a minute once more."""
-        self._database.write(lambda session: rollups.make(session, start))
+        minute = self._database.read(lambda session: rollups.added_up(session, start))
+        self._database.write(lambda session: rollups.keep(session, minute))
 
 
 async def _rested(stop: asyncio.Event, work: Callable[[], T]) -> T:

@@ -45,25 +45,28 @@ def add_to(session: Session, buckets: Sequence[Bucket], until: datetime) -> date
     return since
 
 
-def add_next(session: Session, now: datetime) -> bool:
-    """Add up the next minute in which runs have ended. False: there is none whose outcomes are all written."""
+def next_minute(session: Session, now: datetime) -> Bucket | None:
+    """The next minute in which runs have ended, added up. None: there is none whose outcomes are all written."""
     newest = session.scalar(_newest())
     since = newest + MINUTE if newest else _EPOCH
     ended = (RunRow.completed_at >= since, RunRow.completed_at < _floor(now - DELAY, MINUTE))
     first = session.scalar(select(RunRow.completed_at).where(*ended).order_by(RunRow.completed_at).limit(1))
-    if first is not None:
-        make(session, _floor(first, MINUTE))
-    return first is not None
+    return None if first is None else added_up(session, _floor(first, MINUTE))
 
 
-def make(session: Session, start: datetime) -> None:
-    """Add up the minute that begins at `start`, whether or not it had been, and with it its hour."""
+def added_up(session: Session, start: datetime) -> Bucket:
+    """The minute that begins at `start`. It takes its time, so not in a transaction that writes."""
     minute = Bucket(start)
     measure(session, [minute], start, start + MINUTE)
-    if not minute.counts and session.get(StatRow, (_MINUTE, start)) is None:
+    return minute
+
+
+def keep(session: Session, minute: Bucket) -> None:
+    """Keep a minute, in the place of what was kept of it, and with it its hour."""
+    if not minute.counts and session.get(StatRow, (_MINUTE, minute.start)) is None:
         return
     _keep(session, minute, MINUTE)
-    hour = Bucket(_floor(start, HOUR))
+    hour = Bucket(_floor(minute.start, HOUR))
     parts = (StatRow.start >= hour.start, StatRow.start < hour.start + HOUR)
     for row in session.scalars(select(StatRow).where(StatRow.seconds == _MINUTE, *parts)):
         hour.add(_bucket(row))

@@ -61,10 +61,14 @@ def test_runs_are_counted_and_measured_in_the_bucket_in_which_they_ended(
         assert sum(bucket.counts.values()) == counted
 
 
+def rolling_up(database: Database) -> RollingUp:
+    return RollingUp(Fenced(database, lambda _session: None))
+
+
 def add_up(database: Database, now: datetime) -> int:
     """How many minutes were added up."""
     minutes = 0
-    while database.write(lambda session: rollups.add_next(session, now)):
+    while rolling_up(database).add_next(now):
         minutes += 1
     return minutes
 
@@ -125,7 +129,7 @@ def test_what_is_told_late_counts_once_its_minute_is_made_anew(database: Databas
     database.write(lambda session: session.execute(late))
     assert asked(database, EDGES)[0].counts == {"SUCCESS": 1, "LOST": 1}
     for start in (NOON, NOON + 3 * MINUTE, NOON + 4 * MINUTE):
-        database.write(lambda session, start=start: rollups.make(session, start))
+        rolling_up(database).make(start)
     for edges in SPANS.values():
         assert asked(database, edges) == counted(database, edges)
 
@@ -175,7 +179,7 @@ def test_a_daemon_adds_up_minute_after_minute_until_it_stops(database: Database)
 
     async def until_all_are_there() -> None:
         stop = asyncio.Event()
-        service = asyncio.create_task(RollingUp(Fenced(database, lambda _session: None)).run(stop))
+        service = asyncio.create_task(rolling_up(database).run(stop))
         await asyncio.to_thread(eventually, lambda: len(told()) == len(ended))
         stop.set()
         await service
