@@ -75,3 +75,15 @@ def test_what_celery_cancels_at_it_runs_anew_as_the_same_attempt(broker: Broker,
         assert (row.result, row.generation, row.detail) == ("done", 0, None)
         assert site.started().count(task_id) == 2
         assert worker.process.poll() is None
+
+
+def test_a_worker_on_the_embedded_broker_outlives_its_folder(tmp_path: Path) -> None:
+    with running(Site(tmp_path)) as start:
+        worker = start("prefork")
+        broker = tmp_path / "state" / "broker"
+        broker.rename(tmp_path / "gone")  # at one instant
+        eventually(lambda: worker.said("Connection to broker lost"), within=20)
+        eventually((broker / "queues" / "celery").is_dir, within=20)
+        site = Site(tmp_path)  # its own connection is new
+        assert site.becomes(site.send("t.effect"), "SUCCESS").result == "done"
+        assert worker.process.poll() is None
