@@ -50,7 +50,7 @@ from taskd.store import events, outbox, runs, schedules
 from taskd.store.bulk import among
 from taskd.store.database import Database
 from taskd.store.fenced import Fenced
-from taskd.store.outbox import Mark, Waiting
+from taskd.store.outbox import Waiting
 from taskd.store.schedules import settle
 from taskd.store.tables import ScheduleRow
 
@@ -178,7 +178,8 @@ class Dispatcher:
         try:
             with self._publisher.marks.taken(at_least=MARKS) as marks, self._publisher.committing:
                 written, messages, revocations = self._database.write(
-                    lambda session: self._claim(session, claims, marks, now)
+                    lambda session: self._claim(session, claims, now),
+                    behind=lambda session: outbox.mark_all(session, marks),
                 )
                 self._publisher.hand_over(messages)
         except IntegrityError as error:
@@ -190,9 +191,9 @@ class Dispatcher:
         return written
 
     def _claim(
-        self, session: Session, claims: Sequence[Claim], marks: Sequence[Mark], now: datetime
+        self, session: Session, claims: Sequence[Claim], now: datetime
     ) -> tuple[int, list[Waiting], list[Revocation]]:
-        """Lock, drop what has moved, arrange what overlaps, insert, advance, mark."""
+        """Lock, drop what has moved, arrange what overlaps, insert, advance."""
         lock = (
             select(_ROW.id, _ROW.version, _ROW.cursor_at)
             .where(among(session, _ROW.id, [claim.schedule.id for claim in claims]))
@@ -211,7 +212,6 @@ class Dispatcher:
         new = [run for claim in fresh for run in claim.runs]
         ids = runs.add(session, new)
         _advance(session, fresh)
-        outbox.mark_all(session, marks)
         return len(ids), [run.waiting(ids[run.task_id]) for run in new if run.goes_at_once], revocations
 
     def _write_without_decided(self, claims: Sequence[Claim], now: datetime, error: IntegrityError) -> int:

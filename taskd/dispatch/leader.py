@@ -92,7 +92,7 @@ class Leadership:
         return self.leads(seconds)
 
     def fence(self, session: Session) -> None:
-        """The last statement of a leader's transaction: it commits only while the lease is still held."""
+        """In each of a leader's transactions: it commits only while the lease is still held."""
         if self.epoch is None:
             raise LeaseLost(f"this process doesn't hold the {self.name} lease")
         leases.fence(session, self.name, self.holder, self.epoch)

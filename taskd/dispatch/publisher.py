@@ -34,7 +34,7 @@ from taskd.dispatch.outlet import Outcome, Outlet
 from taskd.dispatch.outlets import open_outlet
 from taskd.store import outbox, runs
 from taskd.store.database import Database
-from taskd.store.fenced import Fenced
+from taskd.store.fenced import Fenced, nothing
 from taskd.store.outbox import Mark, Waiting
 from taskd.store.schedules import outlived
 
@@ -244,7 +244,7 @@ class Publisher:
     def _mark(self) -> None:
         if self.marks:
             with self.marks.taken() as marks:
-                self._database.write(lambda session: outbox.mark_all(session, marks))
+                self._database.write(nothing, behind=lambda session: outbox.mark_all(session, marks))
 
     def _end_overdue(self, now: datetime) -> None:
         """During an outage, now and then: what nobody needs any more."""

@@ -17,12 +17,16 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 Fence = Callable[[Session], object]
-"""Raises LeaseLost unless this process still leads; the last statement of its transactions."""
+"""Raises LeaseLost unless this process still leads; until it commits, nobody else can."""
+
+
+def nothing(_session: Session) -> None:
+    """What most have to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fenced:
-    """`database`, with `fence` at the end of each transaction that writes. Raises LeaseLost, and then nothing stands."""
+    """`database`, with `fence` in each transaction that writes. Raises LeaseLost, and then nothing stands."""
 
     database: Database
     fence: Fence
@@ -31,13 +35,18 @@ class Fenced:
         """As the database does it."""
         return self.database.read(work)
 
-    def write(self, work: Callable[[Session], T]) -> T:
-        """Run `work` in one transaction. One that returns nothing found (0, False, no rows) has written nothing."""
+    def write(self, work: Callable[[Session], T], behind: Callable[[Session], object] = nothing) -> T:
+        """Run `work` in one transaction. One that returns nothing found (0, False, no rows) has written nothing.
+
+        `behind` the fence belongs what locks rows that workers want: should this process stand still where it waits
+        for the fence, nobody waits for them.
+        """
 
         def fenced(session: Session) -> T:
             done = work(session)
             if done is None or done:
                 self.fence(session)
+            behind(session)
             return done
 
         return self.database.write(fenced)
