@@ -9,9 +9,8 @@ from sqlalchemy.orm import Session
 
 from taskd.store.database import Database
 
-BATCH = (
-    500  # rows a transaction: others wait for what it has locked, and servers end one that lies idle for 3 s
-)
+# Rows a transaction: others wait for what it has locked, and servers end one that lies idle for 3 s.
+BATCH = 500
 
 S = TypeVar("S")
 T = TypeVar("T")

@@ -10,11 +10,9 @@ from redis import Redis
 
 from tests import services
 from tests.acceptance.installations import Installation
-from tests.services import OwnRedis
+from tests.services import SOON, OwnRedis
 
 SERVERS = ["postgresql+redis", "mariadb+rabbitmq"]
-# Seconds until Redis gives a killed worker's messages back: taskd's setting would take 300 to 400.
-SOON = {"visibility_timeout": 5, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
 
 
 @pytest.fixture

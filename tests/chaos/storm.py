@@ -4,6 +4,7 @@ Each fault is a function of the storm; it leaves everything repaired but what ta
 from one seed, so a storm can be had again, as far as processes can be.
 """
 
+import json
 import logging
 import random
 import signal
@@ -22,6 +23,7 @@ from taskd.store.tables import RunRow
 from tests.acceptance.installations import LEASE, Installation, kill_group, said
 from tests.chaos.checker import Facts, occurrences
 from tests.chaos.replicas import TASK, Replica, Replicas
+from tests.services import SOON
 from tests.waiting import eventually
 
 log = logging.getLogger("tests.figures")
@@ -340,7 +342,7 @@ def storm(
             TASKD_BROKER__URL=redis,
             TASKD_BROKER__REDIS__PREFIX=prefix,
             TASKD_CELERY__IMPORTS="tests.chaos.witness",
-            TASKD_CELERY__CONF=SOON,
+            TASKD_CELERY__CONF=json.dumps({"broker_transport_options": SOON}),
             JOURNAL=str(folder / "journal"),
         )
         stack.callback(place.kill_all)
@@ -351,7 +353,3 @@ def storm(
         made.leader()
         yield made
         said(many.skewed.running, "this machine's clock is")
-
-
-# Redis gives a killed worker's messages back soon; taskd's own setting would take minutes.
-SOON = '{"broker_transport_options": {"visibility_timeout": 5, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}}'

@@ -11,13 +11,8 @@ import pytest
 from tests.integration.brokers import Broker
 from tests.integration.workers import Site, Worker, running
 from tests.proxy import Proxy
+from tests.services import SOON
 from tests.waiting import eventually
-
-SOON = {
-    "visibility_timeout": 5,
-    "unacked_restore_interval": 1,
-    "unacked_restore_throttle": 1,
-}  # seconds: of Redis
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Messages that Redis hands out again while their run goes on: `visibility_timeout` is shorter than the task."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tests import services
 from tests.integration.workers import Site, running
 from tests.waiting import eventually
 
-SOON = '{"broker_transport_options": {"visibility_timeout": 5, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}}'
+CONF = json.dumps({"broker_transport_options": services.SOON})
 
 pytestmark = pytest.mark.slow
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.slow
 def site(tmp_path: Path, redis_url: str) -> Iterator[Site]:
     prefix = services.own_name("twice")
     broker = {"TASKD_BROKER__URL": redis_url, "TASKD_BROKER__REDIS__PREFIX": prefix}
-    site = Site(tmp_path, {**broker, "TASKD_CELERY__CONF": SOON})
+    site = Site(tmp_path, {**broker, "TASKD_CELERY__CONF": CONF})
     with running(site) as start:
         start("prefork")
         yield site
