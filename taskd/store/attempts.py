@@ -1,8 +1,9 @@
-"""W1 and W2 as a worker mostly needs them, one statement each: an attempt begins, its own process tells how it ended.
+"""W1 and W2 as a worker mostly needs them: an attempt begins, and its own process tells how it ended.
 
 Whatever isn't so simple is told by the statement, which then changes no row, and goes the longer way of claims.py.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import and_, insert, update
@@ -34,6 +35,9 @@ def _columns(names: tuple[str, ...]) -> dict[Any, Any]:
 
 _INSERT = Single(
     insert(RunRow).values({**_columns(_OF_CALL + _OF_START), RunRow.kind: ADHOC, RunRow.status: "STARTED"})
+)
+_INSERT_WHOLE = Single(
+    insert(RunRow).values({**_columns(_OF_CALL + _OF_START + _OF_OUTCOME), RunRow.kind: ADHOC})
 )
 _CLAIM = Single(
     update(RunRow)
@@ -71,18 +75,32 @@ def begin(database: Database, start: Start) -> Verdict:
         new = True
 
 
-def end(database: Database, task_id: str, token: str, outcome: Outcome, patience: float) -> bool:
-    """W2 by the process that had begun it. False: nothing is written, and claims.finish may know more."""
-    if outcome.runtime is None or outcome.detail:
-        return False
-    values = {name: getattr(outcome, name) for name in _OF_OUTCOME if name != "completed_at"}
-    at = None if outcome.status in claims.ACTIVE else outcome.at
-    written = database.write_alone(_END, patience, task_id=task_id, claim=token, completed_at=at, **values)
-    return written == 1
+def insert_all(session: Session, runs: Iterable[tuple[Start, Outcome | None]]) -> None:
+    """Ad hoc calls that have begun and maybe ended. Raises IntegrityError where one of them has a row already."""
+    begun, ended = [], []
+    for start, outcome in runs:
+        values = _call(start.call) | _start(start)
+        if outcome is None:
+            begun.append(values)
+        else:
+            ended.append(values | _outcome(outcome))
+    _INSERT.run_all(session.connection(), begun)
+    _INSERT_WHOLE.run_all(session.connection(), ended)
+
+
+def end_all(session: Session, ends: Iterable[tuple[str, str, Outcome]]) -> int:
+    """W2 by the process that had begun them: task ids, tokens, outcomes that need nothing of their row. How many fit."""
+    rows = [{"task_id": task_id, "claim": token, **_outcome(outcome)} for task_id, token, outcome in ends]
+    return _END.run_all(session.connection(), rows)
 
 
 def _call(call: Call) -> dict[str, Any]:
     return {name: getattr(call, name) for name in _OF_CALL}
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    values = {name: getattr(outcome, name) for name in _OF_OUTCOME if name != "completed_at"}
+    return values | {"completed_at": None if outcome.status in claims.ACTIVE else outcome.at}
 
 
 def _start(start: Start) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 Written twice, a record changes nothing the second time: so whoever isn't sure writes it again.
 """
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -14,7 +15,6 @@ from sqlalchemy.orm import Session
 
 from taskd.store import attempts, claims
 from taskd.store.claims import Call, Outcome, Start
-from taskd.store.database import Database
 
 
 @dataclass(frozen=True)
@@ -101,22 +101,51 @@ def write(session: Session, record: Record) -> bool:
     return claims.finish_or_insert(session, record.call, record.worker, record.outcome, may)
 
 
-def write_alone(database: Database, record: Record, patience: float) -> bool:
-    """What a task's own process says of its end, in one statement. False: it takes more than that."""
-    if (
-        record.outcome is None
-        or record.teller.who != "task"
-        or record.start
-        or record.given_back
-        or record.log
-    ):
-        return False
-    return attempts.end(database, record.task_id, record.teller.name, record.outcome, patience)
-
-
 def write_all(session: Session, batch: Iterable[Record]) -> None:
+    """A run's in their order. What most of them are, a run's begin and its end, goes into one statement for all runs.
+
+    Raises IntegrityError where one of these has a row already: `write` each instead.
+    """
+    told: dict[str, list[Record]] = defaultdict(list)
+    for record in batch:
+        told[record.task_id].append(record)
+    new = {task_id: known for task_id, known in told.items() if _is_new(known)}
+    attempts.insert_all(session, (_begun(known) for known in new.values()))
+    ends = {task_id: known[0] for task_id, known in told.items() if len(known) == 1 and _is_end(known[0])}
+    fit = attempts.end_all(session, ((each.task_id, *_ended(each)) for each in ends.values())) == len(ends)
+    for task_id, known in told.items():
+        if not (task_id in new or (fit and task_id in ends)):
+            write_each(session, known)
+
+
+def write_each(session: Session, batch: Iterable[Record]) -> None:
     """In their order; each sees what those before it have changed."""
     for record in batch:
         write(session, record)
         session.flush()
         session.expire_all()
+
+
+def _is_new(told: Sequence[Record]) -> bool:
+    """An ad hoc call that begins, and maybe ends."""
+    start = told[0].start
+    if start is None or start.call.decided or start.generation:
+        return False
+    return len(told) == 1 or (len(told) == 2 and _is_end(told[1]) and told[1].teller.name == start.token)
+
+
+def _begun(told: Sequence[Record]) -> tuple[Start, Outcome | None]:
+    assert told[0].start is not None
+    return told[0].start, told[1].outcome if len(told) > 1 else None
+
+
+def _is_end(record: Record) -> bool:
+    """What a run's own process says of its end, if it needs nothing of the row."""
+    outcome = record.outcome
+    own = outcome is not None and record.teller.who == "task"
+    return own and outcome is not None and outcome.runtime is not None and not outcome.detail
+
+
+def _ended(record: Record) -> tuple[str, Outcome]:
+    assert record.outcome is not None
+    return record.teller.name, record.outcome

@@ -1,14 +1,14 @@
-"""Writes of one statement that is a transaction by itself: what a worker does twice a task, so it has to be cheap.
+"""Writes of one statement: what a worker does for each task, so it has to be cheap.
 
 SQLAlchemy takes longer to compile such a statement, or to find that it has, than a database to execute it. So each is
-compiled once for a database, and its values go to the driver as the columns' types convert them. On PostgreSQL it
-commits itself; SQLite takes the write lock for it alone.
+compiled once for a database, and its values go to the driver as the columns' types convert them. Alone, it is a
+transaction by itself: on PostgreSQL it commits itself; SQLite takes the write lock for it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import BindParameter, Dialect, Engine, Executable, bindparam
+from sqlalchemy import BindParameter, Connection, Dialect, Engine, Executable, bindparam
 from sqlalchemy.sql.elements import ClauseElement
 
 # its text, the values that stand in it, the order of its values where they have no names, and what converts them
@@ -29,13 +29,15 @@ class Single:
 
     def run(self, engine: Engine, **values: Any) -> int:
         """How many rows it has changed. Raises as any statement does."""
-        text, fixed, order, converters = self._prepared(engine.dialect)
-        told: dict[str, Any] = {**fixed, **values}
-        for name, convert in converters.items():
-            told[name] = convert(told[name])
-        parameters: Any = told if order is None else tuple([told[name] for name in order])
+        prepared = self._prepared(engine.dialect)
         with engine.begin() as connection:
-            return connection.exec_driver_sql(text, parameters).rowcount
+            return connection.exec_driver_sql(prepared[0], _parameters(prepared, values)).rowcount
+
+    def run_all(self, connection: Connection, rows: Iterable[Mapping[str, Any]]) -> int:
+        """The same for each of `rows`, in the connection's transaction: how many rows all of them have changed."""
+        prepared = self._prepared(connection.dialect)
+        parameters = [_parameters(prepared, values) for values in rows]
+        return connection.exec_driver_sql(prepared[0], parameters).rowcount if parameters else 0
 
     def _prepared(self, dialect: Dialect) -> Prepared:
         known = self._known.get(dialect.name)
@@ -51,6 +53,14 @@ class Single:
             known = str(compiled), fixed, compiled.positiontup, converters
             self._known[dialect.name] = known
         return known
+
+
+def _parameters(prepared: Prepared, values: Mapping[str, Any]) -> Any:
+    _, fixed, order, converters = prepared
+    told: dict[str, Any] = {**fixed, **values}
+    for name, convert in converters.items():
+        told[name] = convert(told[name])
+    return told if order is None else tuple([told[name] for name in order])
 
 
 def _converter(of: Any, dialect: Dialect) -> Callable[[Any], Any] | None:

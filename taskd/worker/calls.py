@@ -8,8 +8,6 @@ from taskd.worker.values import storable_args, storable_kwargs
 
 CLAIM = "taskd_claim"  # on the request while its body runs here: the claim's token
 STARTED_AT = "taskd_started_at"  # and the monotonic second of its start
-WAITED = "taskd_waited"  # and how many seconds that took
-SPOOLED = "taskd_spooled"  # and whether its start waits in the spool
 LOG = "taskd_log"  # and what it has logged
 REPLACED = "taskd_replaced"  # and whether it goes on under the same id
 

@@ -21,7 +21,7 @@ from taskd.store.workers import Worker
 from taskd.worker import checking  # noqa: F401  joins every worker
 from taskd.worker.calls import is_builtin
 from taskd.worker.connection import database_of, held_over_forks
-from taskd.worker.scribe import scribe_of
+from taskd.worker.scribe import close_scribes, scribe_of
 
 log = logging.getLogger("taskd.worker")
 
@@ -122,9 +122,14 @@ def _sign_on(sender: Any, **_: Any) -> None:
     _Process.heart.start()
 
 
+@signals.worker_process_shutdown.connect
+def _last_words(**_: Any) -> None:
+    close_scribes(LAST_WORDS)
+
+
 @signals.worker_shutdown.connect
-def _sign_off(sender: Any, **_: Any) -> None:
+def _sign_off(**_: Any) -> None:
     if _Process.heart:
-        scribe_of(sender.app).close(LAST_WORDS)
+        close_scribes(LAST_WORDS)
         _Process.heart.stop()
         _Process.heart = None

@@ -14,20 +14,11 @@ What a record may change depends on who tells it:
 | the main process, of what it never began             | not begun by anybody                         |
 | somebody who only knows the id                       | waiting                                      |
 
-No task waits longer than BUDGET for the database. A record that isn't written by then goes to the spool; where it isn't
-known whether a body may start (`results.claim`):
-
-| the message                                   | `available`                   | `strict`                       |
-|-----------------------------------------------|-------------------------------|--------------------------------|
-| a call that no schedule made                  | starts                        | starts                         |
-| a decided run, sent once                      | starts, its claim in the spool| waits                          |
-| a decided run that may have been sent before  | waits, also for every spool   | waits                          |
-
-What waits goes back to the broker after PATIENCE, or where the broker has forgotten it waits on.
+What is told goes to the spool, from where the scribe writes it, and no task waits for that; but for a way back to the
+broker, since the next delivery must find it, and for a retry that waits in the database.
 """
 
 import logging
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -39,21 +30,17 @@ from sqlalchemy.orm import Session
 
 from taskd.clock import monotonic, now
 from taskd.errors import DatabaseUnavailable
-from taskd.store import attempts, claims, retries
-from taskd.store.claims import Call, Outcome, Start, Verdict
+from taskd.store import retries
+from taskd.store.claims import Call, Outcome
 from taskd.store.outbox import Message
 from taskd.store.records import Record, Teller
 from taskd.worker import tasklog
 from taskd.worker.calls import (
-    CLAIM,
-    SPOOLED,
     STARTED_AT,
-    WAITED,
     call_of,
     claim_of,
     generation_of,
     is_outside,
-    is_repeated,
 )
 from taskd.worker.connection import database_of, held_over_forks, settings_of
 from taskd.worker.life import incarnation
@@ -63,9 +50,7 @@ from taskd.worker.values import storable, storable_traceback
 
 log = logging.getLogger("taskd.worker")
 
-BUDGET = 1.0  # seconds a task
-FOR_THE_CLAIM = 0.8  # of them at most
-PATIENCE = 30.0  # seconds
+PATIENCE = 0.2  # seconds for the database, where a task waits for it; its claim may have taken more
 _OUTCOMES = {states.SUCCESS, states.FAILURE, states.RETRY, states.REVOKED, states.IGNORED}
 _BEFORE_ITS_START = {"revoked", "expired"}  # Celery's reasons, as opposed to "terminated"
 
@@ -76,79 +61,37 @@ class Recording:
     app: Any
     prepare_exception: Any
 
-    def claim(self, request: Any, *, may_wait_on: bool) -> Verdict | None:
-        """W1; None: nobody can say within PATIENCE whether the body may start (with `may_wait_on`, that isn't an answer)."""
-        scribe, call = scribe_of(self.app), call_of(request, self._max_bytes)
-        if call.decided and is_repeated(request):
-            scribe.wait_for_spools(PATIENCE)  # one of them may tell that it has begun
-        began = monotonic()
-        start = Start(
-            call,
-            claims.new_token(incarnation()),
-            generation_of(request),
-            request.hostname or "",
-            now(),
-        )
-        request.update({CLAIM: start.token, STARTED_AT: began})
-        try:
-            verdict = scribe.ask(lambda: attempts.begin(scribe.database, start), FOR_THE_CLAIM)
-        except (DatabaseUnavailable, SQLAlchemyError) as error:
-            if self._starts_unasked(request, start.call):
-                scribe.keep(Record(request.id, Teller("task", start.token), start=start))
-                request.update({SPOOLED: True})
-                return "claimed"
-            return self._claim_in_the_end(request, start, error, may_wait_on=may_wait_on)
-        request.update({WAITED: monotonic() - began})
-        return verdict
-
-    def _starts_unasked(self, request: Any, call: Call) -> bool:
-        strict = settings_of(self.app).results.claim == "strict"
-        return not call.decided or not (strict or is_repeated(request))
-
-    def _claim_in_the_end(
-        self, request: Any, start: Start, error: Exception, *, may_wait_on: bool
-    ) -> Verdict | None:
-        scribe, what = scribe_of(self.app), f"{start.call.task_name}[{start.call.task_id}]"
-        log.warning("the start of %s waits for the database: %s", what, error)
-
-        def begin() -> Verdict:
-            request.update({STARTED_AT: monotonic()})
-            return attempts.begin(scribe.database, replace(start, at=now()))
-
-        try:
-            return scribe.wait(begin, None if may_wait_on else PATIENCE, FOR_THE_CLAIM)
-        except (DatabaseUnavailable, SQLAlchemyError) as last:
-            log.warning("%s isn't started: %s", what, last)
-            return None
-
     def listen(self, request: Any) -> None:
         """Keep what the task logs from now on."""
 
         def flush(text: str) -> None:
-            self._tell(Record(request.id, _mine(request), log=text), request)
+            scribe_of(self.app).tell(Record(request.id, _mine(request), log=text))
 
         tasklog.begin(request, settings_of(self.app).results.log_bytes, flush)
 
     def give_back(self, request: Any) -> None:
         """The message goes back to the broker: the run waits for its next delivery."""
-        self._tell(Record(request.id, _mine(request), given_back=True), request)
+        scribe = scribe_of(self.app)
+        scribe.tell(Record(request.id, _mine(request), given_back=True))
+        scribe.catch_up(PATIENCE)
 
     def sent_back(self, request: Any) -> None:
         """The same, said by the main process; whatever goes wrong with that is logged, not raised."""
         try:
-            self._tell(Record(request.id, _worker(request), given_back=True), request)
+            scribe_of(self.app).tell(Record(request.id, _worker(request), given_back=True))
         except Exception:
             log.exception("that %s waits again is not recorded", request.id)
 
     def postpone(self, request: Any, message: Message, at: datetime) -> bool:
         """The next attempt waits in the database until `at`. False: its message has to wait elsewhere."""
         where, task_id, scribe = _mine(request).may_write(), request.id, scribe_of(self.app)
+        scribe.catch_up(PATIENCE)  # its start may still be on its way
 
         def write(session: Session) -> bool:
             return retries.wait(session, task_id, message, at, where, now())
 
         try:
-            return scribe.ask(lambda: scribe.database.write(write), BUDGET - FOR_THE_CLAIM)
+            return scribe.ask(lambda: scribe.database.write(write), PATIENCE)
         except (DatabaseUnavailable, SQLAlchemyError) as error:
             log.warning("the next attempt of %s waits with the broker: %s", task_id, error)
             return False
@@ -231,13 +174,13 @@ class Recording:
         if isinstance(result, Retry):
             self._cancelled(task_id, request)
             return
-        teller = _teller(request, result, state)
+        teller, scribe = _teller(request, result, state), scribe_of(self.app)
         if state not in _OUTCOMES:
-            self._tell(Record(task_id, teller, progress=self._progress(state, result)), request)
+            scribe.tell(Record(task_id, teller, progress=self._progress(state, result)))
             return
         outcome, call = self._outcome(result, state, traceback, request), self._call(request)
         worker = "" if call is None else request.hostname or ""
-        self._tell(Record(task_id, teller, outcome=outcome, call=call, worker=worker), request)
+        scribe.tell(Record(task_id, teller, outcome=outcome, call=call, worker=worker))
 
     def _cancelled(self, task_id: str, request: Any) -> None:
         """The main process has stopped it (lost broker, cold stop): the message comes again, if the broker has it."""
@@ -270,13 +213,6 @@ class Recording:
     def _call(self, request: Any) -> Call | None:
         known = request is not None and getattr(request, "task", None)
         return call_of(request, self._max_bytes) if known else None
-
-    def _tell(self, record: Record, request: Any) -> None:
-        """The main process mustn't wait at all: it serves the broker."""
-        within = 0.0
-        if claim_of(request) and not getattr(request, SPOOLED, False):
-            within = BUDGET - min(getattr(request, WAITED, 0.0), FOR_THE_CLAIM)
-        scribe_of(self.app).tell(record, within)
 
     @property
     def _max_bytes(self) -> int:

@@ -1,20 +1,24 @@
-"""A file of records that wait for the database: appended, synced to the disk, and read from its beginning.
+"""Files of records that wait for the database: appended, read from the oldest on, deleted once all of one is written.
 
-States     a process opens a file of its own and locks it → appends → has all of it written and empties it → …
-           → the process ends, and with it the lock: whoever gets the lock then is the one to write the rest
-Invariant  what `append` has returned from is on the disk; a line that is cut short was never said to be there
+States     a process opens a file of its own and locks it → appends → the file is taken to be read, and what comes next
+           goes to another → all of it is written: it is deleted
+           → the process ends, and with it its locks: whoever gets a lock then is the one to write the rest
+Invariant  what `append` has returned from outlives its process and, if `synced`, its machine's power; a line that is cut
+           short was never said to be there
 
 fault                                   what happens
 kill -9                                 the lines stand; the next worker on this machine, or the same one, writes them
 kill -9 between the database's commit
-  and the emptying                      they are written again, which changes nothing
-the disk is full, or the file too long  the record is logged and lost; the task goes on
+  and the deletion                      they are written again, which changes nothing
+power is cut                            what wasn't synced may be gone
+the disk is full, or too much waits     `append` says so, and leaves nothing behind
 """
 
 import fcntl
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,69 +31,83 @@ log = logging.getLogger("taskd.worker")
 
 
 class Spool:
-    """This process's file in `folder`; there is none until something has to wait. From any thread."""
+    """This process's files in `folder`; there are none unless something waits. From any thread."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = threading.Lock()
-        self._file: int | None = None
-        self._path = folder / f"{os.getpid()}-{uuid4().hex[:8]}{ENDING}"
-        self._read, self._size = 0, 0
+        self._stem = f"{os.getpid()}-{uuid4().hex[:8]}"
+        self._files: deque[tuple[int, int]] = deque()  # number and descriptor, the oldest first
+        self._appended_to = self._number = (
+            0  # the file that takes more, if there is any; the last number given out
+        )
+        self._read = self._bytes = 0
 
-    def append(self, line: bytes) -> None:
+    def append(self, line: bytes, *, synced: bool = True) -> None:
         """Keep a line; raises OSError where that can't be done."""
         with self._lock:
-            if self._size + len(line) >= MOST_BYTES:
-                raise OSError(f"{self._path} has reached {MOST_BYTES} bytes")
-            if self._file is None:
-                self._file = _open_locked(self._path)
-            try:
-                _write_whole(self._file, line + b"\n")
-            except OSError:
-                os.ftruncate(self._file, self._size)
-                raise
-            self._size += len(line) + 1
+            if self._bytes + len(line) >= MOST_BYTES:
+                raise OSError(f"{self.folder} has reached {MOST_BYTES} bytes")
+            if not self._appended_to:
+                self._number += 1
+                self._files.append((self._number, _open_locked(self._path(self._number))))
+                self._appended_to = self._number
+            _write_whole(self._files[-1][1], line + b"\n", synced=synced)
+            self._bytes += len(line) + 1
 
-    def holds(self) -> bool:
-        """Whether anything waits."""
-        return self._size > self._read
+    @property
+    def last(self) -> int:
+        """The number of the file that was opened last."""
+        return self._number
+
+    def holds(self, until: int | None = None) -> bool:
+        """Whether anything waits, or anything of the files up to that number."""
+        with self._lock:
+            return bool(self._files) and (until is None or self._files[0][0] <= until)
 
     def oldest(self) -> tuple[list[bytes], int]:
         """Lines in the order in which they came, a batch of them, and where it ends."""
         with self._lock:
-            if self._file is None:
+            if not self._files:
                 return [], 0
-            return _lines(self._file, self._read)
+            number, file = self._files[0]
+            if number == self._appended_to:
+                self._appended_to = 0
+            return _lines(file, self._read)
 
     def settle(self, until: int) -> None:
         """All up to there is written."""
         with self._lock:
-            self._read = until
-            if self._file is not None and self._read >= self._size:
-                os.ftruncate(self._file, 0)
-                self._read = self._size = 0
+            if self._files:
+                number, file = self._files[0]
+                self._read = until
+                if until >= os.fstat(file).st_size:
+                    self._path(number).unlink(missing_ok=True)
+                    self._bytes -= until
+                    self._read = 0
+                    os.close(self._files.popleft()[1])
 
     def close(self) -> None:
-        """Leave what waits to others; a file with nothing in it goes."""
+        """Leave what waits to others."""
         with self._lock:
-            if self._file is not None:
-                if self._read >= self._size:
-                    self._path.unlink(missing_ok=True)
-                os.close(self._file)
-                self._file = None
+            self._let_go()
 
     def forget(self) -> None:
-        """In a forked child: the file is its parent's."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        """In a forked child: the files are its parent's."""
+        self._let_go()
+
+    def _let_go(self) -> None:
+        while self._files:
+            os.close(self._files.popleft()[1])
+        self._appended_to = self._read = self._bytes = 0
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{self._stem}-{number:012}{ENDING}"  # in their order by name
 
 
-def anything_waits(folder: Path) -> bool:
-    """Whether any process has something in its file."""
-    with suppress(FileNotFoundError):
-        return any(path.stat().st_size for path in folder.glob(f"*{ENDING}"))
-    return True
+def waiting(folder: Path) -> set[Path]:
+    """The files of all processes: each has something in it, and is gone once that is written."""
+    return set(folder.glob(f"*{ENDING}"))
 
 
 def left_over(folder: Path) -> Generator[list[bytes], None, None]:
@@ -126,11 +144,19 @@ def _open_locked(path: Path) -> int:
         os.close(file)  # somebody took it for a left-over one before it was locked
 
 
-def _write_whole(file: int, line: bytes) -> None:
-    """To the disk; raises OSError where it isn't there to the last byte."""
-    if os.write(file, line) < len(line):
+def _write_whole(file: int, line: bytes, *, synced: bool) -> None:
+    """Raises OSError where it isn't there to the last byte, and then leaves nothing of it."""
+    size = os.fstat(file).st_size
+    try:
+        written = os.write(file, line)
+        if synced:
+            os.fsync(file)
+    except OSError:
+        os.ftruncate(file, size)
+        raise
+    if written < len(line):
+        os.ftruncate(file, size)
         raise OSError("the disk is full")
-    os.fsync(file)
 
 
 def _lines(file: int, place: int) -> tuple[list[bytes], int]:

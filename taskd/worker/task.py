@@ -12,7 +12,7 @@ no patching. Direct, eager and nested calls just run.
 | dies, under `reject_on_worker_lost`    | the same                                                            |
 | is terminated (cold stop, lost broker) | the same, unless the main process says how it ends                  |
 | raises SystemExit or MemoryError       | FAILURE: they would end the worker, or its child, with other tasks  |
-| may not start without the database     | back to the broker, if the broker still has it: see recorder.py     |
+| may not start without the database     | back to the broker, if the broker still has it: see claiming.py     |
 """
 
 import functools
@@ -28,6 +28,7 @@ from celery.utils.imports import symbol_by_name
 from taskd.errors import TaskAborted
 from taskd.worker import tasklog
 from taskd.worker.calls import REPLACED, is_builtin, is_recorded_start
+from taskd.worker.claiming import claim
 from taskd.worker.connection import settings_of
 from taskd.worker.coroutines import run_to_its_end
 from taskd.worker.recorder import recording
@@ -133,7 +134,7 @@ class Recorded(Task):  # type: ignore[type-arg]  # the stub is generic, the clas
 
     def _claim(self, request: Any) -> None:
         """Raises Ignore for a copy that must not start, Reject where nobody can say whether it may."""
-        verdict = self.backend.claim(request, may_wait_on=not self.acks_late)
+        verdict = claim(self.app, request, may_wait_on=not self.acks_late)
         if verdict is None:
             raise Reject("not started: the database is away", requeue=True)
         if verdict in {"refused", "purged"}:

@@ -15,7 +15,9 @@ from taskd.store.claims import Call, Outcome, Start
 from taskd.store.database import Database
 from taskd.store.records import Record, Teller
 from taskd.store.tables import RunRow
+from taskd.worker import spool
 from taskd.worker.scribe import Scribe
+from taskd.worker.spool import waiting
 from tests.waiting import eventually
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -126,13 +128,76 @@ def test_records_of_several_runs_are_written_together(database: Database, scribe
     eventually(lambda: not scribe.spool.holds())
 
 
-def test_the_database_is_told_directly_while_it_is_there(database: Database, scribe: Scribe) -> None:
+def test_what_is_told_is_written_at_once(database: Database, scribe: Scribe) -> None:
     task_id = decide(database)
-    scribe.tell(start(task_id), within=10)
-    assert status(database, task_id) == "STARTED"
-    scribe.tell(end(task_id), within=10)
+    for told, expected in ((start(task_id), "STARTED"), (end(task_id), "SUCCESS")):
+        scribe.tell(told)
+        scribe.catch_up(within=10)
+        assert status(database, task_id) == expected
+    assert list(scribe.spool.folder.iterdir()) == []
+
+
+def test_of_progress_the_last_is_kept_and_comes_before_the_end(database: Database, scribe: Scribe) -> None:
+    task_id = str(uuid4())
+    scribe.tell(start(task_id, decided=False))
+    for at in range(1000):
+        scribe.tell(Record(task_id, Teller("task", "w.a"), progress={"at": at}))
+    scribe.tell(end(task_id))
+    scribe.catch_up(within=10)
+    seen = row(database, task_id)
+    assert seen is not None
+    assert (seen.status, seen.progress) == ("SUCCESS", {"at": 999})
+
+
+def test_where_the_spool_can_not_be_written_the_database_is_told_directly(
+    database: Database, scribe: Scribe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(spool, "MOST_BYTES", 1)
+    task_id = str(uuid4())
+    for told in (start(task_id, decided=False), end(task_id)):
+        scribe.tell(told)
     assert status(database, task_id) == "SUCCESS"
-    assert not scribe.spool.folder.exists()
+    monkeypatch.setattr(database, "write", _after(refuse, database.write))
+    scribe.tell(start(str(uuid4()), decided=False))
+    assert "STARTED of" in caplog.text
+    assert "is lost: " in caplog.text
+
+
+def batches(database: Database) -> list[tuple[list[Record], dict[str, object]]]:
+    """Batches of records, and the status of each run once all of them are written."""
+    new, also, decided, wrong = str(uuid4()), str(uuid4()), decide(database), decide(database)
+    begun = start(new, decided=False), end(new)
+    return [
+        ([*begun, start(also, decided=False)], {new: "SUCCESS", also: "STARTED"}),
+        ([start(also, decided=False), end(also, status="FAILURE"), *begun], {also: "FAILURE"}),  # known runs
+        ([start(decided), start(wrong, "v.b")], {decided: "STARTED", wrong: "STARTED"}),
+        ([end(decided), end(wrong)], {decided: "SUCCESS", wrong: "STARTED"}),  # one of them isn't the claim's
+        ([end(wrong, "v.b", "RETRY"), end(decided)], {wrong: "RETRY", decided: "SUCCESS"}),
+    ]
+
+
+def test_runs_that_are_written_together_are_what_each_would_be_alone(
+    database: Database, scribe: Scribe
+) -> None:
+    for told, expected in batches(database):
+        for _again in range(2):
+            scribe._write(told)
+            assert {task_id: status(database, task_id) for task_id in expected} == expected
+    assert not (scribe.spool.folder / "refused").exists()
+
+
+def test_a_call_that_begins_and_ends_together_has_all_its_columns(database: Database) -> None:
+    apart, together = str(uuid4()), str(uuid4())
+    for task_id, write in ((apart, records.write_each), (together, records.write_all)):
+        told = [start(task_id, decided=False), end(task_id)]
+        database.write(lambda session, write=write, told=told: write(session, told))
+    seen = [row(database, task_id) for task_id in (apart, together)]
+    columns = [
+        {column.key: getattr(each, column.key) for column in RunRow.__table__.columns} for each in seen
+    ]
+    for each in columns:
+        del each["id"], each["task_id"]
+    assert columns[0] == columns[1]
 
 
 @pytest.fixture
@@ -164,10 +229,12 @@ def test_what_an_away_database_was_to_be_told_is_written_when_it_is_back(
     ids = [decide(database) for _ in range(3)]
     away(refuse)
     for task_id in ids:
-        scribe.tell(start(task_id), within=10)
-        scribe.tell(Record(task_id, Teller("task", "w.a"), progress={"at": 1}), within=10)
-        scribe.tell(end(task_id), within=10)
-    assert len(scribe.spool.oldest()[0]) == 6  # progress is for those who look at the time
+        scribe.tell(start(task_id))
+        scribe.catch_up(within=10)
+        scribe.tell(Record(task_id, Teller("task", "w.a"), progress={"at": 1}))
+        scribe.tell(end(task_id))
+    kept = [line for file in waiting(scribe.spool.folder) for line in file.read_bytes().splitlines()]
+    assert len(kept) == 6  # progress is for those who look at the time
     with pytest.raises(DatabaseUnavailable):
         scribe.ask(lambda: database.read(lambda session: None), within=10)
     monkeypatch.undo()
@@ -182,8 +249,9 @@ def test_a_hanging_database_holds_nobody_up(
     away(lambda: there.wait(60))
     with pytest.raises(DatabaseUnavailable, match="no answer"):
         scribe.ask(lambda: database.write(lambda session: None), within=0.05)
-    scribe.tell(start(task_id), within=30)  # it is known to be away by now
-    scribe.tell(end(task_id), within=30)
+    scribe.tell(start(task_id))
+    scribe.tell(end(task_id))
+    scribe.catch_up(within=30)  # it is known to be away by now
     there.set()
     eventually(lambda: status(database, task_id) == "SUCCESS")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from taskd.worker import spool
-from taskd.worker.spool import Spool, left_over
+from taskd.worker.spool import Spool, left_over, waiting
 
 
 def written(folder: Path) -> list[bytes]:
@@ -20,14 +20,43 @@ def test_lines_come_back_in_their_order_until_they_are_settled(tmp_path: Path) -
         kept.append(line)
     lines, end = kept.oldest()
     assert lines == [b"one", b"two"]
+    first = kept.last
     kept.append(b"three")
+    assert kept.holds(first)
     kept.settle(end)
+    assert kept.holds()
+    assert not kept.holds(first)
+    [file] = (tmp_path / "spool").iterdir()
+    assert file.stat().st_mode & 0o077 == 0
     assert kept.oldest()[0] == [b"three"]
     kept.settle(kept.oldest()[1])
     assert not kept.holds()
-    [file] = (tmp_path / "spool").iterdir()
-    assert file.stat().st_size == 0
-    assert file.stat().st_mode & 0o077 == 0
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_a_process_files_are_left_in_their_order(tmp_path: Path) -> None:
+    kept = Spool(tmp_path)
+    lines = [str(number).encode() for number in range(12)]
+    for line in lines:
+        kept.append(line)
+        kept.oldest()  # to what is read nothing more is added
+    assert len(waiting(tmp_path)) == 2
+    kept.close()
+    assert written(tmp_path) == lines
+
+
+def test_a_file_is_deleted_once_all_its_batches_are_settled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "BATCH_BYTES", 10)
+    kept = Spool(tmp_path)
+    for line in (b"a" * 8, b"b" * 8):
+        kept.append(line)
+    for expected in (b"a" * 8, b"b" * 8):
+        lines, end = kept.oldest()
+        assert (lines, len(waiting(tmp_path))) == ([expected], 1)
+        kept.settle(end)
+    assert waiting(tmp_path) == set()
 
 
 def test_a_living_process_keeps_its_file_to_itself(tmp_path: Path) -> None:
@@ -45,7 +74,7 @@ def test_a_killed_process_leaves_whole_lines_to_others(tmp_path: Path) -> None:
         kept = Spool(tmp_path)
         kept.append(b"whole")
         kept.append(b"also")
-        os.write(kept._file or 0, b'{"cut sh')
+        os.write(kept._files[-1][1], b'{"cut sh')
         os.kill(os.getpid(), 9)
     os.waitpid(child, 0)
     assert written(tmp_path) == [b"whole", b"also"]
