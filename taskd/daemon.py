@@ -20,6 +20,7 @@ from taskd import clock, garbage, logs
 from taskd.celery_app import create_app
 from taskd.clock import waited
 from taskd.config import Settings
+from taskd.courtesy import RightOfWay
 from taskd.dispatch.evidence import Evidence
 from taskd.dispatch.leader import Leadership, new_holder
 from taskd.dispatch.rerunning import Reruns
@@ -34,7 +35,6 @@ from taskd.http.server import HttpServer
 from taskd.notify import notify
 from taskd.parts import Dispatching, Heart, LeaseKeeper
 from taskd.reconcile.answer import plan_answer
-from taskd.reconcile.courtesy import RightOfWay
 from taskd.reconcile.plan import Plan
 from taskd.reconcile.reconciler import Consent, Reconciler
 from taskd.reload import Reloading
@@ -47,6 +47,7 @@ from taskd.supervisor import Service, supervise
 
 STALLED = 30.0  # seconds without a heartbeat after which the dispatcher counts as dead
 SWITCH = 0.0002  # seconds: a thread that fires waits so long, after each answer of the database, for one that computes
+CHUNK_TAKES = 0.02  # seconds to look through a chunk of messages
 LEADER_S_PASS = 20.0  # seconds beyond its poll for another process to apply what is in the files
 log = logging.getLogger("taskd.daemon")
 
@@ -165,7 +166,12 @@ class Daemon:
                 failed=self._settings.results.keep_failed,
             ),
             RollingUp(led, self._settings.results.keep, self._settings.results.keep_failed),
-            Evidence(led, self._app, self._dispatching.wake),
+            Evidence(
+                led,
+                self._app,
+                self._dispatching.wake,
+                partial(RightOfWay(self._dispatching.free_for).give, CHUNK_TAKES),
+            ),
             Watcher(self._settings.schedules.paths, self._reconciler.wake, self._settings.schedules.poll),
             self._reconciler,
             Heart(self._heart_age),

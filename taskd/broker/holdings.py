@@ -37,15 +37,18 @@ class Holdings:
     mark: str | None = None
 
 
-def look(connection: Connection, wanted: Mapping[str, Collection[str]]) -> Holdings:
-    """Look for messages, task ids by queue; raises what the transport raises."""
-    looks: dict[str, Callable[[Connection, Mapping[str, Collection[str]]], Holdings]] = {
-        "redis": _in_redis,
-        "amqp": _in_rabbitmq,
-        "files": _in_files,
-    }
-    found = looks.get(connection.transport.driver_type)
-    return found(connection, wanted) if found else Holdings()
+def look(
+    connection: Connection, wanted: Mapping[str, Collection[str]], give: Callable[[], None] = lambda: None
+) -> Holdings:
+    """Look for messages, task ids by queue; raises what the transport raises. `give` is called before each CHUNK."""
+    match connection.transport.driver_type:
+        case "redis":
+            return _in_redis(connection, wanted, give)
+        case "amqp":
+            return _in_rabbitmq(connection, wanted)
+        case "files":
+            return _in_files(connection, wanted)
+    return Holdings()
 
 
 def impatient(connection: Connection) -> Connection:
@@ -59,14 +62,17 @@ def impatient(connection: Connection) -> Connection:
     return connection
 
 
-def _in_redis(connection: Connection, wanted: Mapping[str, Collection[str]]) -> Holdings:
+def _in_redis(
+    connection: Connection, wanted: Mapping[str, Collection[str]], give: Callable[[], None]
+) -> Holdings:
     channel: Any = connection.channel()
     redis = Redis(connection_pool=channel.pool)  # kombu's own client adds the prefix to some commands only
     prefix = channel.global_keyprefix
     waiting: set[str] = set()
     for queue in wanted:
         for step in channel.priority_steps:
-            waiting.update(_ids(_listed(redis, f"{prefix}{channel._q_for_pri(queue, step)}")))  # noqa: SLF001
+            key = f"{prefix}{channel._q_for_pri(queue, step)}"  # noqa: SLF001
+            waiting.update(_ids(_listed(redis, key, give)))
     # After the queues: what a worker takes meanwhile is in here, and what comes back is found by the next look.
     taken = {
         task_id
@@ -79,12 +85,14 @@ def _in_redis(connection: Connection, wanted: Mapping[str, Collection[str]]) -> 
     return Holdings(frozenset(ids - waiting - taken), frozenset(ids & waiting), mark=str(redis.get(key)))
 
 
-def _listed(redis: Any, key: str) -> Iterator[Any]:
+def _listed(redis: Any, key: str, give: Callable[[], None]) -> Iterator[Any]:
     """The messages of a list. New ones come in front and push the others on, so none is passed over."""
     start = 0
+    give()
     while payloads := redis.lrange(key, start, start + CHUNK - 1):
         yield from map(json.loads, payloads)
         start += CHUNK
+        give()
 
 
 def _ids(messages: Any) -> Iterator[str]:

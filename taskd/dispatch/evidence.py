@@ -55,13 +55,19 @@ log = logging.getLogger("taskd.evidence")
 
 
 class Evidence:
-    """`changed` is called when messages are to be published again."""
+    """`changed` is called when messages are to be published again; `give` way before each CHUNK that is looked through."""
 
     name = "evidence"
     needs_lease = "reconcile"  # the daemon holds it, also where a Beat holds the other
 
-    def __init__(self, database: Fenced, app: Celery, changed: Callable[[], None] = lambda: None) -> None:
-        self._database, self._app, self._changed = database, app, changed
+    def __init__(
+        self,
+        database: Fenced,
+        app: Celery,
+        changed: Callable[[], None] = lambda: None,
+        give: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._database, self._app, self._changed, self._give = database, app, changed, give
         self._suspects: Mapping[int, int] = {}  # by run id: the publication that was missing at the last look
         self._mark: tuple[str | None, datetime | None] = (None, None)  # seen last, and when
         self._unserved: Mapping[str, float] = {}  # queue → since when no worker takes from it
@@ -110,6 +116,7 @@ class Evidence:
         found: list[Unclaimed] = []
         after, complete = self._after, False
         while len(found) < PAGE and not complete:
+            self._give()
             some = self._database.read(
                 partial(unclaimed.page, before=now - AGE, limit=min(BATCH, PAGE - len(found)), after=after)
             )
@@ -126,7 +133,7 @@ class Evidence:
             return Holdings()
         with holdings.impatient(self._app.connection_for_read()) as connection:
             began = clock.monotonic()
-            held = holdings.look(connection, wanted)
+            held = holdings.look(connection, wanted, self._give)
             self._cost += clock.monotonic() - began
             asked = {queue: wanted[queue] for queue in held.asks or {}}
             theirs = _not_held_by_workers(self._app, connection, asked, held.asks or {})

@@ -26,10 +26,10 @@ from sqlalchemy.orm import Session
 
 from taskd import clock, garbage
 from taskd.config.models import PruneGuard
+from taskd.courtesy import RightOfWay
 from taskd.errors import NotAllowed, Unavailable
 from taskd.reconcile import status, table
 from taskd.reconcile.apply import ChangedMeanwhile, Source, apply
-from taskd.reconcile.courtesy import RightOfWay
 from taskd.reconcile.parts import in_parts
 from taskd.reconcile.plan import Approval, Plan, approved, compare
 from taskd.reconcile.readings import renaming, roots_of, sources_of

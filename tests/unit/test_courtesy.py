@@ -5,8 +5,8 @@ from itertools import count
 
 import pytest
 
-from taskd.reconcile import courtesy
-from taskd.reconcile.courtesy import RightOfWay
+from taskd import courtesy
+from taskd.courtesy import RightOfWay
 
 
 def looks_until_given(free: Iterator[float], seconds: float) -> int:

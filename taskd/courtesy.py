@@ -1,7 +1,8 @@
-"""What a pass owes to what fires in the same process: it gives way.
+"""What long work owes to what fires in the same process: it gives way.
 
-Before a file is parsed and before a part is applied it waits until nothing fires, nor will before it is done; never for
-long, since there may be no such moment, and in all at most SHARE times as long as it works.
+Before each part (a file is parsed, changes are applied, messages are looked through) it waits until nothing fires, nor
+will before it is done; never for long, since there may be no such moment, and in all at most SHARE times as long as it
+works.
 """
 
 import math
@@ -16,7 +17,7 @@ _LOOK_EVERY = 0.002  # seconds
 
 
 class RightOfWay:
-    """Of what fires before what reconciles. `free_for`: seconds until something fires; none are left while it does."""
+    """Of what fires before what can wait: one for each kind of work. `free_for`: seconds until something fires; none are left while it does."""
 
     def __init__(self, free_for: Callable[[], float]) -> None:
         self._free_for = free_for
