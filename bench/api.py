@@ -107,9 +107,10 @@ class Took:
         return f"{self.rate:,.0f} | {self.p50:.1f} | {self.p99:.1f} | {self.most:.1f}"
 
 
-# wrk keeps no rate by itself: each connection pauses, so that all together ask so often if answers took no time.
+# wrk keeps no rate by itself: each connection pauses, for as long as it happens, so that all together ask so often if
+# answers took no time, and not all at once.
 SCRIPT = """
-function delay() return %d end
+function delay() return math.random(0, %d) end
 function done(summary, latency, requests)
     local wrong = summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.timeout
     io.stderr:write(string.format("[%%d, %%f, %%f, %%f, %%f]", wrong, summary.requests * 1e6 / summary.duration,
@@ -121,7 +122,7 @@ end
 def by_wrk(url: str, seconds: float, connections: int, rate: float | None) -> Took:
     """Asked by wrk."""
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(SCRIPT % (1000 * connections / rate if rate else 0))
+        script.write(SCRIPT % (2 * 1000 * connections / rate if rate else 0))
         script.flush()
         options = ["-t1", f"-c{connections}", f"-d{seconds:.0f}s", "-s", script.name]
         done = subprocess.run(["wrk", *options, url], capture_output=True, text=True, check=True)
@@ -158,7 +159,7 @@ async def ask(url: str, seconds: float, connections: int, rate: float | None) ->
 def measured(url: str, seconds: float, rate: float | None) -> Took:
     """By wrk where it is installed."""
     if shutil.which("wrk"):
-        return by_wrk(url, seconds, 10 if rate else 4, rate)
+        return by_wrk(url, seconds, int(rate) if rate else 4, rate)
     return asyncio.run(ask(url, seconds, 4, rate))
 
 

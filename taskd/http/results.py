@@ -80,7 +80,8 @@ def page_of(context: Context, request: Request, form: RunsQuery, schedule: int |
         "next": shapes.link(request, page=None, cursor=f"before-{ids[-1]}") if ids and found.older else None,
         "prev": shapes.link(request, page=None, cursor=f"after-{ids[0]}") if ids and found.newer else None,
     }
-    items = [shapes.run(row, context.secret_keys) for row in found.rows]
+    secret_keys = context.secret_keys
+    items = [shapes.run(row, secret_keys) for row in found.rows]
     number = None if form.cursor else form.page
     total = found.total
     return Answer(200, shapes.page(items, total.count, number, form.size, links, estimated=total.estimated))

@@ -118,7 +118,8 @@ def page(context: Context, request: Request) -> Answer:
             limit=form.size,
         )
     )
-    items = [shapes.schedule(row, context.secret_keys) for row in rows]
+    secret_keys = context.secret_keys
+    items = [shapes.schedule(row, secret_keys) for row in rows]
     return Answer(200, shapes.numbered(request, items, total, form.page, form.size))
 
 

@@ -8,15 +8,22 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
-from sqlalchemy import Row
+from sqlalchemy import Row, Uuid
 
 from taskd import config
 from taskd.http.exchange import Request
 from taskd.redaction import MASK, redact
+from taskd.store.columns import UtcDateTime
 from taskd.store.tables import Base, EventRow, RunRow, ScheduleRow
 
 INTERNAL = {"living_name", "counted_from", "dated_at"}  # how the tables work, not what a schedule or a run is
 _WRITTEN: dict[type, Callable[[Any], str]] = {datetime: datetime.isoformat, UUID: str}
+_CONVERTED = {  # by column; asked of its type, each value would cost a page a third more
+    column.key: datetime.isoformat if isinstance(column.type, UtcDateTime) else str
+    for row in (ScheduleRow, RunRow, EventRow)
+    for column in row.__table__.columns
+    if isinstance(column.type, UtcDateTime | Uuid)
+}
 _SCHEDULE_SECRETS = ("args", "kwargs", "options")
 _RUN_SECRETS = ("args", "kwargs", "result", "progress", "detail")
 _EVENT_SECRETS = ("before", "after", "detail")
@@ -113,14 +120,20 @@ def _setting(secret_keys: frozenset[str]) -> re.Pattern[str]:
     return re.compile(_SETTING.format(words="|".join(map(re.escape, sorted(secret_keys)))))
 
 
-def _columns(row: Base | Row[Any]) -> Mapping[str, Any]:
+def _columns(row: Base | Row[Any]) -> dict[str, Any]:
     if isinstance(row, Base):
         return {column.key: getattr(row, column.key) for column in type(row).__mapper__.column_attrs}
     return dict(zip(row._fields, row, strict=True))
 
 
 def _plain(columns: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: plain(value) for key, value in columns.items() if key not in INTERNAL}
+    shape = {**columns}
+    for key in INTERNAL:
+        shape.pop(key, None)
+    for key, written in _CONVERTED.items():
+        if (value := shape.get(key)) is not None:
+            shape[key] = written(value)
+    return shape
 
 
 def _masked(shape: dict[str, Any], keys: Collection[str], secret_keys: Collection[str]) -> dict[str, Any]:

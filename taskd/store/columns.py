@@ -83,6 +83,13 @@ def to_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
+def from_json(text: str | bytes) -> Any:
+    """The value; most are empty, and of a page there are hundreds."""
+    if len(text) == 2:
+        return [] if text in {"[]", b"[]"} else {} if text in {"{}", b"{}"} else json.loads(text)
+    return json.loads(text if isinstance(text, str) else text.decode())
+
+
 def json_or_null(value: object) -> str | None:
     """The same for a column that may be null."""
     return None if value is None else to_json(value)

@@ -32,7 +32,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from taskd.clock import monotonic
 from taskd.errors import ConfigError, DatabaseUnavailable
 from taskd.store import classes
-from taskd.store.columns import to_json
+from taskd.store.columns import from_json, to_json
 from taskd.store.single import Single
 
 T = TypeVar("T")
@@ -88,6 +88,7 @@ class Database:
                 pool_size=pool_size,
                 pool_pre_ping=role == "daemon",
                 json_serializer=to_json,
+                json_deserializer=from_json,
                 hide_parameters=True,
                 **_engine_options(self.dialect),
             )
