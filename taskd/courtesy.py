@@ -7,12 +7,18 @@ works.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
 
 from taskd import clock
 
+T = TypeVar("T")
+
 PATIENCE = 0.1  # seconds for which it gives way at a time
 SHARE = 3
+SOME = 200  # items of a long list between two looks
+TAKE = 0.02  # seconds that they take at most
 _LOOK_EVERY = 0.002  # seconds
 
 
@@ -31,3 +37,15 @@ class RightOfWay:
             time.sleep(_LOOK_EVERY)
             now = clock.monotonic()
         self._went_on = now
+
+    def among(self, items: Iterable[T]) -> Iterator[T]:
+        """The items of a long list, giving way before each SOME."""
+        rest = iter(items)
+        while some := list(islice(rest, SOME)):
+            self.give(TAKE)
+            yield from some
+
+
+def nobody_fires() -> RightOfWay:
+    """For a process in which nothing has to be given way to."""
+    return RightOfWay(lambda: math.inf)

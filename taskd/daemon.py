@@ -47,7 +47,6 @@ from taskd.supervisor import Service, supervise
 
 STALLED = 30.0  # seconds without a heartbeat after which the dispatcher counts as dead
 SWITCH = 0.0002  # seconds: a thread that fires waits so long, after each answer of the database, for one that computes
-CHUNK_TAKES = 0.02  # seconds to look through a chunk of messages
 LEADER_S_PASS = 20.0  # seconds beyond its poll for another process to apply what is in the files
 log = logging.getLogger("taskd.daemon")
 
@@ -117,7 +116,7 @@ class Daemon:
         )
         self._dispatches = dispatch
         metrics = Metrics(schedule_label=settings.metrics.schedule_label, own=self._in_process())
-        self._gathering = Gathering(metrics, database, app)
+        self._gathering = Gathering(metrics, database, app, RightOfWay(self._dispatching.free_for))
         context = Context(
             settings=settings,
             database=database,
@@ -166,12 +165,7 @@ class Daemon:
                 failed=self._settings.results.keep_failed,
             ),
             RollingUp(led, self._settings.results.keep, self._settings.results.keep_failed),
-            Evidence(
-                led,
-                self._app,
-                self._dispatching.wake,
-                partial(RightOfWay(self._dispatching.free_for).give, CHUNK_TAKES),
-            ),
+            Evidence(led, self._app, self._dispatching.wake, RightOfWay(self._dispatching.free_for)),
             Watcher(self._settings.schedules.paths, self._reconciler.wake, self._settings.schedules.poll),
             self._reconciler,
             Heart(self._heart_age),

@@ -37,6 +37,7 @@ from taskd import clock
 from taskd.broker import holdings
 from taskd.broker.holdings import Holdings
 from taskd.clock import waited
+from taskd.courtesy import TAKE, RightOfWay, nobody_fires
 from taskd.errors import Unavailable
 from taskd.store import unclaimed, workers
 from taskd.store.fenced import BATCH, Fenced
@@ -55,7 +56,7 @@ log = logging.getLogger("taskd.evidence")
 
 
 class Evidence:
-    """`changed` is called when messages are to be published again; `give` way before each CHUNK that is looked through."""
+    """`changed` is called when messages are to be published again."""
 
     name = "evidence"
     needs_lease = "reconcile"  # the daemon holds it, also where a Beat holds the other
@@ -65,9 +66,10 @@ class Evidence:
         database: Fenced,
         app: Celery,
         changed: Callable[[], None] = lambda: None,
-        give: Callable[[], None] = lambda: None,
+        way: RightOfWay | None = None,
     ) -> None:
-        self._database, self._app, self._changed, self._give = database, app, changed, give
+        self._database, self._app, self._changed = database, app, changed
+        self._way = way or nobody_fires()
         self._suspects: Mapping[int, int] = {}  # by run id: the publication that was missing at the last look
         self._mark: tuple[str | None, datetime | None] = (None, None)  # seen last, and when
         self._unserved: Mapping[str, float] = {}  # queue → since when no worker takes from it
@@ -101,7 +103,7 @@ class Evidence:
         )
         self._unserved = _since(self._unserved, queues - served, seconds)
         self._unrecorded = _since(self._unrecorded, tasks - recorded, seconds)
-        waiting = [run for run in found if run.queue is not None and not _expired(run, now)]
+        waiting = [run for run in self._way.among(found) if run.queue is not None and not _expired(run, now)]
         try:
             held = self._ask(waiting)
         except Exception as error:  # noqa: BLE001  every transport has its own; the publisher says that it is away
@@ -116,7 +118,7 @@ class Evidence:
         found: list[Unclaimed] = []
         after, complete = self._after, False
         while len(found) < PAGE and not complete:
-            self._give()
+            self._way.give(TAKE)
             some = self._database.read(
                 partial(unclaimed.page, before=now - AGE, limit=min(BATCH, PAGE - len(found)), after=after)
             )
@@ -133,7 +135,7 @@ class Evidence:
             return Holdings()
         with holdings.impatient(self._app.connection_for_read()) as connection:
             began = clock.monotonic()
-            held = holdings.look(connection, wanted, self._give)
+            held = holdings.look(connection, wanted, partial(self._way.give, TAKE))
             self._cost += clock.monotonic() - began
             asked = {queue: wanted[queue] for queue in held.asks or {}}
             theirs = _not_held_by_workers(self._app, connection, asked, held.asks or {})
@@ -181,7 +183,7 @@ class Evidence:
         for_long = {queue for queue, since in self._unserved.items() if seconds - since >= ABSENCE}
         missed = [
             run
-            for run in untouched
+            for run in self._way.among(untouched)
             if run.queue in for_long and run.scheduled_for and outlived(run.schedule, run.scheduled_for, now)
         ]
         facts = {"reason": "no worker", "message": "no worker took from its queue within its catch-up window"}

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from celery import Celery
@@ -17,6 +18,7 @@ from sqlalchemy import Row
 from sqlalchemy.exc import SQLAlchemyError
 
 from taskd import clock
+from taskd.courtesy import TAKE, RightOfWay, nobody_fires
 from taskd.errors import DatabaseUnavailable, InvalidSchedule
 from taskd.http.metrics import Metrics
 from taskd.store import figures
@@ -37,8 +39,11 @@ class Gathering:
     name = "metrics"
     needs_lease = None
 
-    def __init__(self, metrics: Metrics, database: Database, app: Celery) -> None:
+    def __init__(
+        self, metrics: Metrics, database: Database, app: Celery, way: RightOfWay | None = None
+    ) -> None:
         self._metrics, self._database, self._app = metrics, database, app
+        self._way = way or nobody_fires()
         self._run: int | None = None
         self._event = 0
         self._since = datetime.min.replace(tzinfo=UTC)
@@ -54,7 +59,7 @@ class Gathering:
     def gather(self, now: datetime) -> None:
         """Look once; what is away is looked at the next time."""
         try:
-            standing = self._database.read(figures.standing)
+            standing = self._database.read(partial(figures.standing, give=partial(self._way.give, TAKE)))
             self._stand(standing, now)
             self._count(now)
         except (DatabaseUnavailable, SQLAlchemyError) as error:
@@ -67,10 +72,14 @@ class Gathering:
         metrics = self._metrics
         metrics.keep_only(row.name for row in standing.schedules)
         metrics.schedules.clear()
-        for labels, count in Counter((row.state, row.owner) for row in standing.schedules).items():
+        among = self._way.among
+        for labels, count in Counter((row.state, row.owner) for row in among(standing.schedules)).items():
             metrics.schedules.labels(*labels).set(count)
         metrics.tell_times(
-            [(row.name, _seconds(row.last_run_at), _seconds(row.next_run_at)) for row in standing.schedules]
+            [
+                (row.name, _seconds(row.last_run_at), _seconds(row.next_run_at))
+                for row in among(standing.schedules)
+            ]
         )
         metrics.unpublished.set(standing.unpublished)
         metrics.oldest.set(max((now - standing.oldest).total_seconds(), 0) if standing.oldest else 0)
@@ -87,13 +96,13 @@ class Gathering:
             (self._run, self._event), self._since = self._database.read(figures.newest), now
             return
         run, event, since = self._run, self._event, self._since - OVERLAP
-        for row in self._database.read(lambda session: figures.decided(session, run)):
+        for row in self._way.among(self._database.read(lambda session: figures.decided(session, run))):
             self._run = row.id
             self._late(row)
         for healed in self._database.read(lambda session: figures.healed(session, event)):
             self._event = healed
             self._metrics.healed.inc()
-        for row in self._database.read(lambda session: figures.ended(session, since)):
+        for row in self._way.among(self._database.read(lambda session: figures.ended(session, since))):
             self._ended(row)
         horizon = self._since - 2 * OVERLAP
         self._seen = {key: known for key, known in self._seen.items() if known[0] > horizon}

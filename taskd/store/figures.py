@@ -1,6 +1,6 @@
 """What is counted for monitoring: one look at the tables as they stand, and what has come since the last look."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,6 +20,7 @@ from taskd.store.tables import (
     WorkerRow,
 )
 
+PAGE = 1000  # schedules a statement
 MOST = 20_000  # rows of one look at what has come; the rest comes with the next
 
 
@@ -37,8 +38,8 @@ class Standing:
     held: int
 
 
-def standing(session: Session) -> Standing:
-    """One look; its cost grows with the schedules and what is under way, never with history."""
+def standing(session: Session, give: Callable[[], None] = lambda: None) -> Standing:
+    """One look; its cost grows with the schedules and what is under way, never with history. `give`: before each page."""
     named = (
         ScheduleRow.id,
         ScheduleRow.name,
@@ -54,7 +55,7 @@ def standing(session: Session) -> Standing:
     counts = {bool(broken): count for broken, count in session.execute(files)}
     passes = session.execute(select(SourceRow.passes)).scalars().all()
     return Standing(
-        schedules=list(paged(session, select(*named).where(ScheduleRow.deleted_at.is_(None)))),
+        schedules=list(paged(session, select(*named).where(ScheduleRow.deleted_at.is_(None)), PAGE, give)),
         unpublished=unpublished,
         oldest=oldest,
         workers=len(workers),

@@ -1,6 +1,6 @@
 """Statements on `task_scheduler`: find, declare, bury, revive. Each leaves the row settled: state and next due time."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import count
@@ -80,15 +80,18 @@ def rows(session: Session, ids: Collection[int]) -> list[Row[Any]]:
     return list(session.execute(select(_TABLE).where(among(session, _TABLE.c.id, ids)))) if ids else []
 
 
-def paged(session: Session, query: Any) -> Iterator[Row[Any]]:
-    """What `query` finds in the table, `id` among its columns, in the order of the ids.
+def paged(
+    session: Session, query: Any, size: int = PAGE, give: Callable[[], None] = lambda: None
+) -> Iterator[Row[Any]]:
+    """What `query` finds in the table, `id` among its columns, in the order of the ids; `give` is called before each page.
 
-    A statement for each PAGE: servers end a transaction that lies idle, as it does while Python reads a long answer.
+    A statement for each: servers end a transaction that lies idle, as it does while Python reads a long answer.
     """
-    after, page = 0, PAGE
-    while page == PAGE:
+    after, page = 0, size
+    while page == size:
+        give()
         found = session.execute(
-            query.where(ScheduleRow.id > after).order_by(ScheduleRow.id).limit(PAGE)
+            query.where(ScheduleRow.id > after).order_by(ScheduleRow.id).limit(size)
         ).all()
         yield from found
         page = len(found)

@@ -50,3 +50,16 @@ def test_it_waits_no_longer_than_it_has_worked_a_few_times(monkeypatch: pytest.M
     at_first = len(asked)
     way.give()
     assert at_first > 10 * (len(asked) - at_first) > 0
+
+
+def test_long_lists_are_gone_through_whole_giving_way_before_each_part() -> None:
+    asked: list[int] = []
+
+    def free_for() -> float:
+        asked.append(1)
+        return 60.0
+
+    items = range(2 * courtesy.SOME + 1)
+    assert list(RightOfWay(free_for).among(items)) == list(items)
+    assert len(asked) == 3
+    assert list(courtesy.nobody_fires().among([])) == []
