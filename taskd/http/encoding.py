@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from aiohttp.web import Response, StreamResponse
 
 from taskd.http.exchange import Answer, Live, Parts, Raw
@@ -45,8 +46,12 @@ def encoded(told: Answer) -> Encoded:
 
 
 def _json(value: Any) -> bytes:
-    # What isn't UTF-8 in a path has become half a surrogate pair, which this writes as JSON does: \udcff.
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:  # it takes no number beyond 64 bits, and none of the below
+        # What isn't UTF-8 in a path has become half a surrogate pair, which this writes as JSON does: \udcff.
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        return text.encode("utf-8", "backslashreplace")
 
 
 def _array(parts: Parts) -> Iterator[bytes]:

@@ -190,6 +190,11 @@ class _Server(Server):
         self, request: BaseRequest, response: StreamResponse, parts: Iterator[bytes] | None
     ) -> None:
         """Send it; a part is read once the one before it is sent, so that nothing is kept for slow clients."""
+        if parts is None:
+            async with asyncio.timeout(SEND):
+                await response.prepare(request)
+                await response.write_eof()
+            return
         async with asyncio.timeout(SEND):
             await response.prepare(request)
         while part := await self._next(request, parts):
@@ -198,8 +203,8 @@ class _Server(Server):
         async with asyncio.timeout(SEND):
             await response.write_eof()
 
-    async def _next(self, request: BaseRequest, parts: Iterator[bytes] | None) -> bytes:
-        if parts is None or request.method == "HEAD":
+    async def _next(self, request: BaseRequest, parts: Iterator[bytes]) -> bytes:
+        if request.method == "HEAD":
             return b""
         return await self._loop.run_in_executor(self._threads, next, parts, b"")
 

@@ -86,7 +86,6 @@ class Database:
             self.engine = create_engine(
                 self.url,
                 pool_size=pool_size,
-                pool_pre_ping=role == "daemon",
                 json_serializer=to_json,
                 json_deserializer=from_json,
                 hide_parameters=True,
@@ -102,8 +101,7 @@ class Database:
         # SQLite has one writer at a time, and lets the others look again and again: threads of one process take turns.
         self._turn = threading.RLock() if self.dialect == "sqlite" and role == "daemon" else nullcontext()
         self._alone = self.engine.execution_options(**_COMMITS_ITSELF[self.dialect])
-        if role == "worker":
-            _ping_after_a_rest(self.engine)
+        _ping_after_a_rest(self.engine)
         # A forked child must not speak on its parent's connections.
         os.register_at_fork(after_in_child=lambda: self.engine.dispose(close=False))
 
@@ -234,7 +232,7 @@ def _engine_options(dialect: str) -> dict[str, Any]:
 
 
 def _ping_after_a_rest(engine: Engine) -> None:
-    """A worker's connections: before each of two statements a task a ping would cost as much as they do."""
+    """A ping before each use would cost as much as many a statement does."""
 
     @event.listens_for(engine, "checkin")
     def _note(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:

@@ -17,11 +17,10 @@ from taskd.store.tables import RunRow, ScheduleRow
 EXACT = 100_000
 FIRST = 100  # how far a count of some runs looks before it asks how long that took
 PATIENCE = 0.05  # seconds
+# Without the session's objects and its look at each statement: half the time.
+_RUN, _SCHEDULE = RunRow.__table__.columns, ScheduleRow.__table__.columns
 _ENDS = select(  # min() and max() at once would have SQLite read the whole index
-    *(
-        select(RunRow.id).order_by(order).limit(1).scalar_subquery()
-        for order in (RunRow.id.asc(), RunRow.id.desc())
-    )
+    *(select(_RUN.id).order_by(order).limit(1).scalar_subquery() for order in (_RUN.id.asc(), _RUN.id.desc()))
 )
 
 
@@ -73,14 +72,14 @@ def page(
     offset: int = 0,
 ) -> Page:
     """At most `limit` runs: those next below the id `before`, next above the id `after`, or after `offset` ones."""
-    query = select(*RunRow.__table__.columns).where(*_conditions(wanted)).offset(offset).limit(limit + 1)
+    query = select(*_RUN).where(*_conditions(wanted)).offset(offset).limit(limit + 1)
     by_time = wanted.since is not None or wanted.until is not None
     if before is not None:
-        query = query.where(*(_earlier(session, before) if by_time else [RunRow.id < before]))
+        query = query.where(*(_earlier(session, before) if by_time else [_RUN.id < before]))
     if after is not None:
-        query = query.where(*(_later(session, after) if by_time else [RunRow.id > after]))
+        query = query.where(*(_later(session, after) if by_time else [_RUN.id > after]))
     upwards = after is not None
-    order = (RunRow.dated_at, RunRow.id) if by_time else (RunRow.id,)
+    order = (_RUN.dated_at, _RUN.id) if by_time else (_RUN.id,)
     rows = session.execute(query.order_by(*(key if upwards else key.desc() for key in order))).all()
     more, rows = len(rows) > limit, rows[:limit]
     total = _total(session, wanted)
@@ -91,18 +90,18 @@ def page(
 
 def _earlier(session: Session, pk: int) -> list[ColumnElement[bool]]:
     at = _time_of(session, pk)  # twice: MariaDB finds no end of an index in an OR
-    return [RunRow.dated_at <= at, or_(RunRow.dated_at < at, RunRow.id < pk)]
+    return [_RUN.dated_at <= at, or_(_RUN.dated_at < at, _RUN.id < pk)]
 
 
 def _later(session: Session, pk: int) -> list[ColumnElement[bool]]:
     at = _time_of(session, pk)
-    return [RunRow.dated_at >= at, or_(RunRow.dated_at > at, RunRow.id > pk)]
+    return [_RUN.dated_at >= at, or_(_RUN.dated_at > at, _RUN.id > pk)]
 
 
 def _time_of(session: Session, pk: int) -> datetime | None:
     """Of that run or, where it is deleted, of the one before it."""
-    near = select(RunRow.dated_at).where(RunRow.id <= pk, RunRow.dated_at.is_not(None))
-    return session.scalar(near.order_by(RunRow.id.desc()).limit(1))
+    near = select(_RUN.dated_at).where(_RUN.id <= pk, _RUN.dated_at.is_not(None))
+    return session.scalar(near.order_by(_RUN.id.desc()).limit(1))
 
 
 def _total(session: Session, wanted: RunFilter) -> Total:
@@ -118,7 +117,7 @@ def _total(session: Session, wanted: RunFilter) -> Total:
     most = min(FIRST, EXACT) if span > EXACT else EXACT
     while True:
         began = monotonic()
-        counted = select(RunRow.id).where(*some).limit(most + 1).subquery()
+        counted = select(_RUN.id).where(*some).limit(most + 1).subquery()
         count = session.scalar(select(func.count()).select_from(counted)) or 0
         if count <= most:
             return Total(count)
@@ -130,16 +129,16 @@ def _total(session: Session, wanted: RunFilter) -> Total:
 def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
     equal = ("task_name", "task_id", "kind", "queue", "worker", "root_id")
     values = {column: value for column in equal if (value := getattr(wanted, column)) is not None}
-    found: list[ColumnElement[bool]] = [getattr(RunRow, column) == value for column, value in values.items()]
+    found: list[ColumnElement[bool]] = [_RUN[column] == value for column, value in values.items()]
     if isinstance(wanted.schedule, int):
-        found.append(RunRow.schedule_id == wanted.schedule)
+        found.append(_RUN.schedule_id == wanted.schedule)
     elif wanted.schedule is not None:
-        named = select(ScheduleRow.id).where(ScheduleRow.name == wanted.schedule)
-        found.append(RunRow.schedule_id.in_(named))
+        named = select(_SCHEDULE.id).where(_SCHEDULE.name == wanted.schedule)
+        found.append(_RUN.schedule_id.in_(named))
     if wanted.statuses:
-        found.append(RunRow.status.in_(wanted.statuses))
+        found.append(_RUN.status.in_(wanted.statuses))
     if wanted.since is not None:
-        found.append(RunRow.dated_at >= wanted.since)
+        found.append(_RUN.dated_at >= wanted.since)
     if wanted.until is not None:
-        found.append(RunRow.dated_at < wanted.until)
+        found.append(_RUN.dated_at < wanted.until)
     return found
