@@ -8,7 +8,6 @@ a row commits late            runs that ended are looked for again for OVERLAP, 
 
 import asyncio
 import logging
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -70,17 +69,11 @@ class Gathering:
 
     def _stand(self, standing: Standing, now: datetime) -> None:
         metrics = self._metrics
-        metrics.keep_only(row.name for row in standing.schedules)
+        metrics.keep_only(name for name, *_ in self._way.among(standing.times))
         metrics.schedules.clear()
-        among = self._way.among
-        for labels, count in Counter((row.state, row.owner) for row in among(standing.schedules)).items():
+        for labels, count in standing.schedules.items():
             metrics.schedules.labels(*labels).set(count)
-        metrics.tell_times(
-            [
-                (row.name, _seconds(row.last_run_at), _seconds(row.next_run_at))
-                for row in among(standing.schedules)
-            ]
-        )
+        metrics.tell_times(standing.times)
         metrics.unpublished.set(standing.unpublished)
         metrics.oldest.set(max((now - standing.oldest).total_seconds(), 0) if standing.oldest else 0)
         metrics.workers.set(standing.workers)
@@ -153,7 +146,3 @@ class Gathering:
                         self._metrics.queue_length.labels(queue).set(found.message_count)
         except Exception as error:  # noqa: BLE001  every transport has its own
             log.debug("no queue lengths: %s", error)
-
-
-def _seconds(at: datetime | None) -> float:
-    return at.timestamp() if at else 0.0

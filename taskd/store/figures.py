@@ -1,5 +1,6 @@
 """What is counted for monitoring: one look at the tables as they stand, and what has come since the last look."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,9 +27,13 @@ MOST = 20_000  # rows of one look at what has come; the rest comes with the next
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The tables as they stand. `files`: by state; `held`: deletions that wait for approval."""
+    """The tables as they stand. `files`: by state; `held`: deletions that wait for approval.
 
-    schedules: Sequence[Row[Any]]
+    `schedules`: how many, by state and owner; `times`: of each its name, and when it was due last and is next, or 0.
+    """
+
+    schedules: Mapping[tuple[str, str], int]
+    times: Sequence[tuple[str, float, float]]
     unpublished: int
     oldest: datetime | None
     workers: int
@@ -54,8 +59,14 @@ def standing(session: Session, give: Callable[[], None] = lambda: None) -> Stand
     files = select(SourceFileRow.error.is_not(None), func.count()).group_by(SourceFileRow.error.is_not(None))
     counts = {bool(broken): count for broken, count in session.execute(files)}
     passes = session.execute(select(SourceRow.passes)).scalars().all()
+    schedules: Counter[tuple[str, str]] = Counter()
+    times = []
+    for row in paged(session, select(*named).where(ScheduleRow.deleted_at.is_(None)), PAGE, give):
+        schedules[row.state, row.owner] += 1
+        times.append((row.name, _seconds(row.last_run_at), _seconds(row.next_run_at)))
     return Standing(
-        schedules=list(paged(session, select(*named).where(ScheduleRow.deleted_at.is_(None)), PAGE, give)),
+        schedules=schedules,
+        times=times,
         unpublished=unpublished,
         oldest=oldest,
         workers=len(workers),
@@ -64,6 +75,10 @@ def standing(session: Session, give: Callable[[], None] = lambda: None) -> Stand
         files={"good": counts.get(False, 0), "broken": counts.get(True, 0)},
         held=sum(last[0].get("held", 0) for last in passes if last),
     )
+
+
+def _seconds(at: datetime | None) -> float:
+    return at.timestamp() if at else 0.0
 
 
 def newest(session: Session) -> tuple[int, int]:
