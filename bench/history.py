@@ -153,7 +153,8 @@ def recording(database: Database) -> Iterator[list[float]]:
                 time.perf_counter(),
             )
             attempts.begin(database, Start(call, "w.x", 0, "celery@host1", at))
-            attempts.end(database, call.task_id, "w.x", Outcome("SUCCESS", at, runtime=0.1), 5)
+            end = call.task_id, "w.x", Outcome("SUCCESS", at, runtime=0.1)
+            database.write(lambda session, end=end: attempts.end_all(session, [end]))
             took.append((time.perf_counter() - began) * 1000)
 
     thread = threading.Thread(target=record)

@@ -91,13 +91,16 @@ class _Writer:
 
     def create(self, creates: Iterable[Create]) -> None:
         """New names; one that was deleted comes back with its identity, counts and history."""
-        for part in _parts([create.declared for create in creates], PART):
-            buried = schedules.tombstones(self.session, [new.spec.name for new in part], self.now)
-            taken = schedules.taken_uids(self.session, [uid_of(new.spec.name) for new in part])
-            for new in part:
-                self._create(new, buried.get(new.spec.name), taken)
+        for part in _parts(list(creates), PART):
+            names = [create.declared.spec.name for create in part]
+            buried = schedules.tombstones(self.session, names, self.now)
+            taken = schedules.taken_uids(self.session, [uid_of(name) for name in names])
+            for name, create in zip(names, part, strict=True):
+                row = self._create(create.declared, buried.get(name), taken)
+                for kind, message in create.conditions.items():
+                    self._mark(row, kind, message)
 
-    def _create(self, new: Declared, buried: ScheduleRow | None, taken: Collection[UUID]) -> None:
+    def _create(self, new: Declared, buried: ScheduleRow | None, taken: Collection[UUID]) -> ScheduleRow:
         columns, name = new.spec.columns(), new.spec.name
         if buried is not None:
             schedules.revive(self.session, buried, columns, self._origin(new), self.now)
@@ -107,6 +110,7 @@ class _Writer:
             row = schedules.create(self.session, uid, name, columns, self._origin(new), self.now)
         after = plain(columns, self.secret_keys)
         self._event("restored" if buried else "created", row, after=after, new=new)
+        return row
 
     def update(self, update: Update) -> None:
         """A changed declaration, or a table that was changed behind the daemon's back."""
@@ -137,12 +141,13 @@ class _Writer:
 
     def mark(self, mark: Mark) -> None:
         """A condition comes, goes or says something else."""
-        row = self.rows[mark.row.uid]
-        conditions.put(row, mark.kind, mark.message, self.now)
-        came, went = mark.message is not None, mark.kind in mark.row.conditions
-        if mark.kind in TOLD and came != went:
-            kind = TOLD[mark.kind][not came]
-            self._event(kind, row, detail={"message": mark.message} if came else None)
+        self._mark(self.rows[mark.row.uid], mark.kind, mark.message, was=mark.kind in mark.row.conditions)
+
+    def _mark(self, row: ScheduleRow, kind: str, message: str | None, *, was: bool = False) -> None:
+        conditions.put(row, kind, message, self.now)
+        came = message is not None
+        if kind in TOLD and came != was:
+            self._event(TOLD[kind][not came], row, detail={"message": message} if came else None)
 
     def _redeclare(self, update: Update, kind: str, actor: str) -> None:
         row, new = self.rows[update.row.uid], update.declared

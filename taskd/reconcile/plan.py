@@ -26,9 +26,10 @@ SHOWN = 10  # names in a sentence
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """A name that no living schedule has."""
+    """A name that no living schedule has; the messages of the conditions that it begins with, by type."""
 
     declared: Declared
+    conditions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +157,7 @@ def compare(
     taken_over = {row.uid for row in claims.renamed.values()}
     return Plan(
         creates=tuple(
-            Create(new)
+            Create(new, _of_new(new, claims, broken))
             for name, new in claims.declared.items()
             if name not in ours and name not in claims.renamed
         ),
@@ -262,10 +263,12 @@ def _marks(
     """The conditions that should be there and aren't, or are there and should not."""
     digest = _digest(held)
     holding = {gone.row.name: f"its deletion is held ({gone.why}); {_how(digest)}" for gone in held}
-    for name, row in living.items():
+    renamed = {row.uid for row in claims.renamed.values()}
+    staying = {name: row for name, row in living.items() if row.uid not in renamed}
+    for name, row in {**staying, **claims.renamed}.items():
         counting = claims.declared.get(name)
         file = broken.get(counting.path if counting else row.path or "")
-        stale = file and name in ours and may_declare(file, name)
+        stale = file and (name in ours or name in claims.renamed) and may_declare(file, name)
         wanted = {
             STALE: _first_error(file) if file and stale else None,
             DELETION_HELD: holding.get(name),
@@ -275,6 +278,14 @@ def _marks(
         for kind, message in wanted.items():
             if message != row.conditions.get(kind):
                 yield Mark(row, kind, message)
+
+
+def _of_new(new: Declared, claims: Claims, broken: Mapping[str, FileReading]) -> dict[str, str]:
+    """The conditions that a schedule has from the start."""
+    name, file = new.spec.name, broken.get(new.path)
+    stale = _first_error(file) if file and may_declare(file, name) else None
+    found = {STALE: stale, CONFLICT: claims.contested.get(name)}
+    return {kind: message for kind, message in found.items() if message is not None}
 
 
 def _first_error(file: FileReading) -> str:

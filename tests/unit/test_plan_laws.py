@@ -1,12 +1,12 @@
 """What holds of every plan, whatever the files and the table are."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from random import Random
 from typing import Any
 from uuid import UUID, uuid5
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from taskd.config.models import PruneGuard
@@ -72,19 +72,19 @@ def applied(table: Iterable[Living], plan: Plan) -> list[Living]:
     """The table after a pass, by the letter of the plan."""
     rows = {each.uid: each for each in table}
 
-    def put(uid: UUID, new: Declared) -> None:
+    def put(uid: UUID, new: Declared, conditions: Mapping[str, str] | None = None) -> None:
         name, columns = new.spec.name, new.spec.columns()
         old = rows.get(uid)
         made = Living(uid, name, 1, "file", "root", new.path, new.line, columns)
         version = old.version + 1 if old else 1
-        rows[uid] = replace(made, version=version, conditions=old.conditions if old else {})
+        rows[uid] = replace(made, version=version, conditions=old.conditions if old else conditions or {})
 
     for change in (*plan.updates, *plan.renames):
         put(change.row.uid, change.declared)
     for move in plan.moves:
         rows[move.row.uid] = replace(rows[move.row.uid], path=move.declared.path, line=move.declared.line)
     for created in plan.creates:
-        put(uuid5(uid_of(created.declared.spec.name), "new"), created.declared)
+        put(uuid5(uid_of(created.declared.spec.name), "new"), created.declared, created.conditions)
     for gone in plan.deletes:
         rows[gone.row.uid] = replace(gone.row, buried=True, conditions={})
     for mark in plan.marks:
@@ -99,6 +99,12 @@ def readings(tree: dict[str, Any]) -> list[FileReading]:
 
 
 @given(tree=files, table=tables, guard=guards)
+@example({"x.yaml": ({"a": {"interval": 1}, "b": {"interval": 1, "replaces": "a"}}, "")}, [], PruneGuard())
+@example(
+    {"x.yaml": ({"a": {"interval": 1, "replaces": "b"}, "b": {"interval": 1, "replaces": "c"}}, "")},
+    [row("c", 1, "file", "x.yaml", 0, {})],
+    PruneGuard(),
+)
 def test_after_a_pass_there_is_nothing_more_to_do(tree: Any, table: list[Living], guard: PruneGuard) -> None:
     found = readings(tree)
     after = applied(table, compare(found, table, guard=guard))
