@@ -17,7 +17,7 @@ from taskd.store.database import Database
 
 LONGEST_SLEEP = 1.0  # seconds: changes by other processes are seen within it
 HUNG = 5.0  # seconds of one pass of a thread
-STANDBY_LOOK = timedelta(seconds=0.5)  # a leader that resigns is followed within it
+STANDBY_LOOK = timedelta(seconds=0.25)  # a leader that resigns is followed within it
 log = logging.getLogger("taskd.dispatch")
 
 

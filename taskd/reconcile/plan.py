@@ -7,7 +7,7 @@ Rules      an error isolates its file: what the file last declared stays, marked
            what changes the table again and again isn't fought without end: HealFighting
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -22,6 +22,9 @@ from taskd.store.conditions import CONFLICT, DELETION_HELD, HEAL_FIGHTING, STALE
 MOST_HEALS = 5  # of one schedule in HEAL_SPAN
 HEAL_SPAN = 600  # seconds
 SHOWN = 10  # names in a sentence
+
+
+Among = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +137,12 @@ def compare(
     roots: Collection[Root] = (),
     guard: PruneGuard | None = None,
     adopted: Mapping[str, str] | None = None,
+    among: Among = iter,
 ) -> Plan:
     """The plan that brings `table` to what `files` declare.
 
     `roots`: how the files' roots were found. `adopted`: names that operators (the values) hand from the API to files.
+    `among` goes through what is long.
     """
     files, adopted = list(files), adopted or {}
     known = list(table)
@@ -149,12 +154,13 @@ def compare(
         if row.owner == "file" or (name in adopted and name in claims.declared)
     }
     broken = {file.path: file for file in files if file.broken}
-    updates, moves, fighting = _differences(claims.declared, ours, adopted)
+    updates, moves, fighting = _differences(among(claims.declared.items()), ours, adopted)
     gone, hidden = _gone(ours, claims, broken)
     why = reason_to_hold(roots, [row.source for row in gone], len(ours), guard or PruneGuard())
     held = [Delete(row, f"its file has errors: {row.path}") for row in hidden]
     held += [Delete(row, why) for row in gone if why]
     taken_over = {row.uid for row in claims.renamed.values()}
+    staying = [(name, row) for name, row in living.items() if row.uid not in taken_over]
     return Plan(
         creates=tuple(
             Create(new, _of_new(new, claims, broken))
@@ -166,7 +172,7 @@ def compare(
         renames=tuple(_renamed(row, claims.declared[name]) for name, row in claims.renamed.items()),
         deletes=tuple(Delete(row) for row in gone if not why),
         held=tuple(held),
-        marks=tuple(_marks(living, ours, claims, broken, held, fighting)),
+        marks=tuple(_marks(among([*staying, *claims.renamed.items()]), ours, claims, broken, held, fighting)),
         conflicts=tuple(claims.conflicts),
         problems=(*(problem for file in files for problem in file.problems), *claims.warnings),
         unchanged=len(ours) - len(updates) - len(gone) - len(taken_over & {row.uid for row in ours.values()}),
@@ -209,11 +215,11 @@ def _gone(
 
 
 def _differences(
-    declared: Mapping[str, Declared], ours: Mapping[str, Living], adopted: Mapping[str, str]
+    declared: Iterable[tuple[str, Declared]], ours: Mapping[str, Living], adopted: Mapping[str, str]
 ) -> tuple[tuple[Update, ...], tuple[Move, ...], dict[str, str]]:
     """Updates, moves, and by name what to tell of those that something changes again and again."""
     updates, moves, fighting = [], [], {}
-    for name, new in declared.items():
+    for name, new in declared:
         if (row := ours.get(name)) is None:
             continue
         update = _difference(row, new, adopted.get(name))
@@ -253,7 +259,7 @@ def _renamed(row: Living, new: Declared) -> Update:
 
 
 def _marks(
-    living: Mapping[str, Living],
+    rows: Iterable[tuple[str, Living]],
     ours: Mapping[str, Living],
     claims: Claims,
     broken: Mapping[str, FileReading],
@@ -263,9 +269,7 @@ def _marks(
     """The conditions that should be there and aren't, or are there and should not."""
     digest = _digest(held)
     holding = {gone.row.name: f"its deletion is held ({gone.why}); {_how(digest)}" for gone in held}
-    renamed = {row.uid for row in claims.renamed.values()}
-    staying = {name: row for name, row in living.items() if row.uid not in renamed}
-    for name, row in {**staying, **claims.renamed}.items():
+    for name, row in rows:
         counting = claims.declared.get(name)
         file = broken.get(counting.path if counting else row.path or "")
         stale = file and (name in ours or name in claims.renamed) and may_declare(file, name)

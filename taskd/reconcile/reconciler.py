@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session
 
 from taskd import clock, garbage
 from taskd.config.models import PruneGuard
-from taskd.courtesy import RightOfWay
+from taskd.courtesy import TAKE, RightOfWay
 from taskd.errors import NotAllowed, Unavailable
 from taskd.reconcile import status, table
 from taskd.reconcile.apply import ChangedMeanwhile, Source, apply
@@ -137,7 +137,9 @@ class Reconciler:
         """The plan that a pass would apply now."""
         with self._one_at_a_time:
             memory = self._memory
-            snapshot = self._database.read(partial(table.look, last=memory.snapshot))
+            snapshot = self._database.read(
+                partial(table.look, last=memory.snapshot, give=partial(self._way.give, TAKE))
+            )
             if snapshot is not memory.snapshot:
                 self._memory = replace(memory, snapshot=snapshot, last=None)
             return self._compare(self._read(), snapshot)
@@ -154,7 +156,9 @@ class Reconciler:
         memory, self._memory = self._memory, _Memory()  # after a failure nothing is taken for granted
         readings = self._read()
         while True:
-            snapshot = self._database.read(partial(table.look, last=memory.snapshot))
+            snapshot = self._database.read(
+                partial(table.look, last=memory.snapshot, give=partial(self._way.give, TAKE))
+            )
             if consent is None and (same := memory.settled(readings, snapshot)) is not None:
                 self._memory = memory
                 return same
@@ -188,7 +192,8 @@ class Reconciler:
             lambda session: table.with_past(session, snapshot, renaming(files), clock.now())
         )
         adopted = {consent.adopt: consent.actor} if consent and consent.adopt else {}
-        plan = compare(files, rows, roots=roots_of(readings), guard=self._guard, adopted=adopted)
+        roots, among = roots_of(readings), self._way.among
+        plan = compare(files, rows, roots=roots, guard=self._guard, adopted=adopted, among=among)
         return _consented(plan, consent) if consent else plan
 
     def _apply(
@@ -239,7 +244,7 @@ class Reconciler:
 
     def _tell(self, plan: Plan, readings: Sequence[TreeReading]) -> None:
         """One log line a change, and one a problem when it is new."""
-        for line in (line for line in lines(plan, self._secret_keys) if line.kind != "hold"):
+        for line in self._way.among(line for line in lines(plan, self._secret_keys) if line.kind != "hold"):
             log.info("%s %s: %s", line.kind, line.name, line.detail)
         problems: dict[str, int] = {str(problem): _LEVELS[problem.severity] for problem in plan.problems}
         problems |= {str(conflict): logging.ERROR for conflict in plan.conflicts}

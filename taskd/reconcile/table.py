@@ -5,7 +5,7 @@ Truth      the database: each pass asks it for the seal of all rows, and reads t
 Economy    a pass that wrote some rows reads only these back, and takes their seals out of the sum and puts them in again
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from sys import intern
@@ -23,6 +23,7 @@ from taskd.store.tables import ScheduleRow
 
 _COLUMNS = [ScheduleRow.id, *(getattr(ScheduleRow, column) for column in COMPARED)]
 SHORT = 64  # characters
+PAGE = 500  # schedules a statement
 _EMPTY: dict[type, Any] = {list: [], dict: {}}
 MOST_KEPT = 500
 """So many rows at most are read back one by one; after a larger change the next pass reads all."""
@@ -36,18 +37,18 @@ class Snapshot:
     rows: Mapping[str, Living]
 
 
-def load(session: Session) -> list[Living]:
-    """All living schedules."""
-    return [_living(row) for row in paged(session, _query())]
+def load(session: Session, give: Callable[[], None] = lambda: None) -> list[Living]:
+    """All living schedules; `give` is called before each PAGE."""
+    return [_living(row) for row in paged(session, _query(), PAGE, give)]
 
 
-def look(session: Session, last: Snapshot | None) -> Snapshot:
+def look(session: Session, last: Snapshot | None, give: Callable[[], None] = lambda: None) -> Snapshot:
     """The table now: `last` itself where nothing has changed since."""
     # Sealed before it is read: what changes in between is read, and shows in the seal of the next time.
     now = seal(session)
     if last is not None and last.seal == now:
         return last
-    return Snapshot(now, {row.name: row for row in load(session)})
+    return Snapshot(now, {row.name: row for row in load(session, give)})
 
 
 def with_past(session: Session, last: Snapshot, names: Collection[str], now: datetime) -> list[Living]:

@@ -16,7 +16,7 @@ from taskd.store.tables import RunRow, ScheduleRow
 
 EXACT = 100_000
 FIRST = 100  # how far a count of some runs looks before it asks how long that took
-PATIENCE = 0.05  # seconds
+PATIENCE = 0.03  # seconds
 # Without the session's objects and its look at each statement: half the time.
 _RUN, _SCHEDULE = RunRow.__table__.columns, ScheduleRow.__table__.columns
 _ENDS = select(  # min() and max() at once would have SQLite read the whole index
