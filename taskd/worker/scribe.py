@@ -61,7 +61,7 @@ class Scribe:
         self._there.set()
         self._pause = FIRST_PAUSE
         self._passing: dict[tuple[str, bool], Record] = {}  # by run, and whether it is progress or a log
-        self._lock = threading.Lock()
+        self._lock, self._appending = threading.Lock(), threading.Lock()
         self._written = threading.Condition()  # something of the spool is
         self._thread: threading.Thread | None = None
         self._adopts = False
@@ -115,10 +115,11 @@ class Scribe:
 
     def keep(self, record: Record) -> None:
         """Into the spool: it will be written, after what has passed before it."""
-        for kind in (True, False):
-            if passing := self._passing.pop((record.task_id, kind), None):
-                self._append(passing)
-        self._append(record)
+        with self._appending:
+            for kind in (True, False):
+                if passing := self._passing.pop((record.task_id, kind), None):
+                    self._append(passing)
+            self._append(record)
         self._start()
         self._told.set()
 
@@ -192,8 +193,9 @@ class Scribe:
 
     def _write_spool(self) -> None:
         """What waits now or, after an outage, until nothing waits any more; without anything, whether that is over."""
-        while self._passing:
-            self._append(self._passing.popitem()[1])
+        with self._appending:
+            while self._passing:
+                self._append(self._passing.popitem()[1])
         last = self.spool.last
         if not (self._there.is_set() or self.spool.holds()):
             self._write([])
