@@ -80,9 +80,12 @@ def page(
         query = query.where(*(_later(session, after) if by_time else [_RUN.id > after]))
     upwards = after is not None
     order = (_RUN.dated_at, _RUN.id) if by_time else (_RUN.id,)
+    began = monotonic()
     rows = session.execute(query.order_by(*(key if upwards else key.desc() for key in order))).all()
-    more, rows = len(rows) > limit, rows[:limit]
-    total = _total(session, wanted)
+    took, more, rows = monotonic() - began, len(rows) > limit, rows[:limit]
+    last = before is None and after is None and not more and bool(rows or not offset)
+    known = offset + len(rows) + more if rows else 0
+    total = Total(known) if last else _total(session, wanted, known, took)
     if upwards:
         return Page(rows[::-1], total, newer=more, older=True)
     return Page(rows, total, newer=before is not None or offset > 0, older=more)
@@ -104,16 +107,19 @@ def _time_of(session: Session, pk: int) -> datetime | None:
     return session.scalar(near.order_by(_RUN.id.desc()).limit(1))
 
 
-def _total(session: Session, wanted: RunFilter) -> Total:
+def _total(session: Session, wanted: RunFilter, known: int, took: float) -> Total:
     """Exact of a table of EXACT at most; beyond it, of all runs the span of their ids, of some as far as time allows.
 
-    A count that looks ten times as far takes about ten times as long.
+    `known`: so many there are at least, which it took that many seconds to find. A count that looks ten times as far
+    takes about ten times as long.
     """
     some = _conditions(wanted)
     first, last = session.execute(_ENDS).one()
     span = 1 + last - first if first and last else 0
     if not some and span > EXACT:
         return Total(span, estimated=True)
+    if span > EXACT and took > PATIENCE:
+        return Total(known, estimated=True)
     most = min(FIRST, EXACT) if span > EXACT else EXACT
     while True:
         began = monotonic()

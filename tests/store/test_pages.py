@@ -157,19 +157,38 @@ def test_a_total_is_an_estimate_where_counting_takes_long(
     def total(wanted: RunFilter) -> Total:
         return database.read(lambda session: run_pages.page(session, wanted, limit=1)).total
 
+    def at(*seconds: float) -> None:
+        """The times that it is when the clock is looked at."""
+        monkeypatch.setattr(run_pages, "monotonic", iter(seconds).__next__)
+
+    at(*[0] * 30)
     assert total(RunFilter(task_name=task)) == Total(7)
     assert total(RunFilter(task_name="nobody's")) == Total(0)
     monkeypatch.setattr(run_pages, "EXACT", 5)
     assert total(RunFilter(task_name=task)) == Total(5, estimated=True)
     assert total(RunFilter(task_name="nobody's")) == Total(0)
-    monkeypatch.setattr(run_pages, "FIRST", 2)
-    monkeypatch.setattr(run_pages, "PATIENCE", 0)
-    assert total(RunFilter(task_name=task)) == Total(2, estimated=True)
-    monkeypatch.setattr(run_pages, "PATIENCE", 1e9)
+    monkeypatch.setattr(run_pages, "FIRST", 3)
     assert total(RunFilter(task_name=task)) == Total(5, estimated=True)
+    at(0, 0, 0, 1)  # the count takes long
+    assert total(RunFilter(task_name=task)) == Total(3, estimated=True)
+    at(0, 1)  # the page itself does: nothing is counted
+    assert total(RunFilter(task_name=task)) == Total(2, estimated=True)
+    at(*[0] * 30)
     everything = total(RunFilter())
     assert everything.estimated
     assert everything.count >= 7
+
+
+def test_the_total_of_a_last_page_needs_no_count(
+    database: Database, task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def total(offset: int) -> Total:
+        wanted = RunFilter(task_name=task)
+        return database.read(lambda session: run_pages.page(session, wanted, limit=3, offset=offset)).total
+
+    assert (total(0), total(9)) == (Total(7), Total(7))
+    monkeypatch.setattr(run_pages, "_total", None)
+    assert (total(6), total(4)) == (Total(7), Total(7))
 
 
 def test_all_schedules_come_by_their_ids_in_their_order(database: Database, task: str) -> None:
