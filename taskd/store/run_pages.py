@@ -118,7 +118,7 @@ def _total(session: Session, wanted: RunFilter, known: int, took: float) -> Tota
     span = 1 + last - first if first and last else 0
     if not some and span > EXACT:
         return Total(span, estimated=True)
-    if span > EXACT and took > PATIENCE:
+    if span > EXACT and took > PATIENCE / 2:  # a count looks twice as far at least
         return Total(known, estimated=True)
     most = min(FIRST, EXACT) if span > EXACT else EXACT
     while True:
