@@ -23,7 +23,10 @@ _LOOK_EVERY = 0.002  # seconds
 
 
 class RightOfWay:
-    """Of what fires before what can wait: one for each kind of work. `free_for`: seconds until something fires; none are left while it does."""
+    """Of what fires before what can wait: one for each kind of work.
+
+    `free_for`: seconds until something fires; none are left while it does.
+    """
 
     def __init__(self, free_for: Callable[[], float]) -> None:
         self._free_for = free_for

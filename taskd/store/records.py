@@ -141,8 +141,7 @@ def _begun(told: Sequence[Record]) -> tuple[Start, Outcome | None]:
 
 def _is_end(record: Record) -> bool:
     """What a run's own process says of its end, if it needs nothing of the row."""
-    outcome = record.outcome
-    own = outcome is not None and record.teller.who == "task"
+    outcome, own = record.outcome, record.teller.who == "task"
     return own and outcome is not None and outcome.runtime is not None and not outcome.detail
 
 

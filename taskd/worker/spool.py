@@ -15,7 +15,6 @@ the disk is full, or too much waits     `append` says so, and leaves nothing beh
 """
 
 import fcntl
-import logging
 import os
 import threading
 from collections import deque
@@ -27,7 +26,6 @@ from uuid import uuid4
 MOST_BYTES = 64 * 2**20
 BATCH_BYTES = 2**20
 ENDING = ".jsonl"
-log = logging.getLogger("taskd.worker")
 
 
 class Spool:
@@ -38,9 +36,8 @@ class Spool:
         self._lock = threading.Lock()
         self._stem = f"{os.getpid()}-{uuid4().hex[:8]}"
         self._files: deque[tuple[int, int]] = deque()  # number and descriptor, the oldest first
-        self._appended_to = self._number = (
-            0  # the file that takes more, if there is any; the last number given out
-        )
+        self._number = 0  # the last that was given out
+        self._appended_to = 0  # the file that takes more, if there is any
         self._read = self._bytes = 0
 
     def append(self, line: bytes, *, synced: bool = True) -> None:
